@@ -384,6 +384,24 @@ def test_a_resumed_run_is_bit_equal(build_run: Build, optimizer: Any, schedule: 
     assert changed(state(whole), state(again)) == set()
 
 
+def test_random_numbers_of_a_step_depend_on_seed_and_step_alone(build_run: Build) -> None:
+    """Those that a network draws, as for dropout: another for each step, the same wherever the run begins."""
+
+    def drawn(folder: str, first: int, count: int, **changes: Any) -> list[float]:
+        run, found = build_run(folder=folder, **changes), []
+        run.nets.ab.register_forward_pre_hook(lambda *_: found.append(torch.rand(()).item()))
+        for run.step in range(first, first + count):
+            step(run, one_batch(run))
+        return found
+
+    whole = drawn("whole", 0, 3)
+    each = len(whole) // 3
+    assert len(set(whole)) == len(whole)
+    torch.rand(7)
+    assert drawn("late", 2, 1) == whole[2 * each :]
+    assert set(drawn("other", 0, 3, seed=1)).isdisjoint(whole)
+
+
 def test_what_the_loop_says(build_run: Build) -> None:
     run = build_run(
         data__a={"name": "toy", "val": 3, "truth": True},
