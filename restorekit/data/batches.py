@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import groupby
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -517,7 +518,8 @@ def scoring_batches(
 ) -> Iterator[Batch]:
     """Yield images of a side of a split, unaugmented: all in order, or those at `positions`.
 
-    Side a of paired data brings its partner as the truth.
+    Side a of paired data brings its partner as the truth. Images with a mask never share a batch with images without:
+    a batch has masks of all of its images, or none, so scores would depend on the batches.
     """
     side, other = splits[split, name], splits[split, "b"]
     paired = name == "a" and recipe.data.pairing == "key" and len(other) > 0 and not recipe.data.b_is_truth
@@ -534,4 +536,6 @@ def scoring_batches(
     wanted = range(len(side)) if positions is None else positions
     batch = 1 if recipe.data.window is not None else batch  # whole images differ in size
     for first in range(0, len(wanted), batch):
-        yield _collate([load(i) for i in wanted[first : first + batch]])
+        items = [load(i) for i in wanted[first : first + batch]]
+        for _, alike in groupby(items, lambda item: item.sample.mask is None):
+            yield _collate(list(alike))

@@ -431,6 +431,17 @@ def test_scoring_is_in_order_and_not_augmented(spec: Spec, plugins: Plugins) -> 
     assert torch.equal(whole(5)[2], fit(original, [8, 8], "stretch", antialias=True))
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_scoring_keeps_every_mask_whatever_shares_a_batch_with_it(spec: Spec, plugins: Plugins, size: int) -> None:
+    parts = [{**PLAIN, "test": 3, "mask": mask, "prefix": f"{mask}-"} for mask in (True, False, True)]
+    parts[2]["prefix"] = "last-"
+    made = spec(data__a={"name": "join", "datasets": parts})
+    batches = list(scoring_batches(open_splits(made, plugins.parts), made, "test", batch=size))
+    masked = {key: batch.mask is not None for batch in batches for key in batch.key}
+    assert len(masked) == 9
+    assert masked == {key: "False" not in key for key in masked}
+
+
 def test_scoring_pairs_bring_their_partner_as_the_truth(spec: Spec, plugins: Plugins) -> None:
     both = {"name": "toy", "test": 3}
     made = spec(data__a={**both, "side": "a"}, data__b={**both, "side": "b"}, data__pairing="key")
