@@ -83,10 +83,9 @@ def number(value: Any, metric: str = "", *, unit: bool = True) -> str:
     """Return a score as text: dB with 2 decimals and its unit, others with 3; tiny values keep two digits."""
     if not finite(value):
         return "not defined"
-    value += 0.0  # -0.0 has no sign
     decibel = in_decibels(metric)
     tiny = value != 0 and abs(value) < 0.0005 and not decibel
-    text = f"{value:.1e}" if tiny else f"{value:,.{2 if decibel else 3}f}"
+    text = f"{value:.1e}" if tiny else f"{value:z,.{2 if decibel else 3}f}"  # what is rounded to zero has no sign
     return text.replace("-", _MINUS) + (" dB" if decibel and unit else "")
 
 

@@ -187,14 +187,17 @@ def _known(file: Path | None) -> dict[Path, list[str]]:
     if file is None:
         return {}
     rows, _ = read_manifest(file)
-    return {
-        _place(file.parent / row.path): [
-            *(getattr(row, name) or "" for name in COLUMNS[:4]),
-            *map(repr, row.range or ()),
-            *(() if row.range else ("", "")),
+    known = {}
+    for row in rows:
+        ends = map(repr, row.range) if row.range else ("", "")
+        known[_place(file.parent / row.path)] = [
+            row.label or "",
+            row.patient or "",
+            row.split or "",
+            row.source or "",
+            *ends,
         ]
-        for row in rows
-    }
+    return known
 
 
 def _table(proposal: Proposal, chosen: Sequence[int], folder: Path, more: Mapping[Path, list[str]]) -> str:

@@ -163,11 +163,8 @@ def _segmented(model: Any, path: Path, name: Path, out: Path, range: Sequence[fl
     write_image(mask, classes[None].astype(np.float32) * (2 / MOST) - 1, plain)
     write_image(overlay, outlined(image.numpy(), classes))
     square = None if intensity.spacing is None or default else prod(intensity.spacing)
-    areas = {
-        called: Area(count, None if square is None else count * square)
-        for at, called in enumerate(model.outputs)
-        if at and (count := int((classes == at).sum())) >= 0
-    }
+    counts = {name: int((classes == at).sum()) for at, name in enumerate(model.outputs) if at}
+    areas = {name: Area(count, None if square is None else count * square) for name, count in counts.items()}
     return Row(path, mask, overlay, areas, "; ".join(filter(None, [intensity.note, note, print_note])))
 
 

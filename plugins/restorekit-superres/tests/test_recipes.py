@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -33,12 +34,16 @@ VARIANTS = YAML(typ="safe").load(SR_XRAY.read_text("utf-8"))["variants"]
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Good films of 48 x 44 pixels with edges, of seven patients, and a table of them."""
-    folder, rng = tmp_path_factory.mktemp("films"), torch.Generator().manual_seed(0)
-    lines = ["path,split,patient,label"]
-    for at, split in enumerate(("train", "train", "train", "train", "val", "test", "test")):
+    splits = ("train", "train", "train", "train", "val", "test", "test")
+    return written(tmp_path_factory.mktemp("films"), {split: [(48, 44)] * splits.count(split) for split in splits})
+
+
+def written(folder: Path, sizes: Mapping[str, Sequence[tuple[int, int]]]) -> Path:
+    """Write films with edges of such sizes by split, each of a patient of its own, and a table of them."""
+    rng, lines = torch.Generator().manual_seed(0), ["path,split,patient,label"]
+    for at, (split, size) in enumerate((split, size) for split, many in sizes.items() for size in many):
         coarse = torch.rand(1, 1, 6, 6, generator=rng) * 1.6 - 0.8
-        image = torch.nn.functional.interpolate(coarse, (48, 44))[0]
-        write_image(folder / split / f"{at}.png", image.numpy())
+        write_image(folder / split / f"{at}.png", torch.nn.functional.interpolate(coarse, size)[0].numpy())
         lines.append(f"{split}/{at}.png,{split},p{at},{'yes' if at != 3 else 'no'}")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -111,14 +116,8 @@ def test_ours_learns_more_than_cubic_interpolation_and_restores_a_larger_file(fi
 @pytest.fixture(scope="module")
 def unequal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Good films of unequal sizes, none a multiple of 4, of seven patients, and a table of them."""
-    folder, rng = tmp_path_factory.mktemp("unequal"), torch.Generator().manual_seed(0)
-    lines = ["path,split,patient"]
-    for at, split in enumerate(("train", "train", "train", "val", "val", "test", "test")):
-        coarse = torch.rand(1, 1, 6, 6, generator=rng) * 1.6 - 0.8
-        write_image(folder / f"{at}.png", torch.nn.functional.interpolate(coarse, (49 + 5 * at, 71 - 5 * at))[0])
-        lines.append(f"{at}.png,{split},p{at}")
-    (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
+    sizes = [(49 + 5 * at, 71 - 5 * at) for at in range(7)]
+    return written(tmp_path_factory.mktemp("unequal"), {"train": sizes[:3], "val": sizes[3:5], "test": sizes[5:]})
 
 
 def test_films_of_unequal_sizes_are_learnt_scored_and_shown(unequal: Path, tmp_path: Path) -> None:
@@ -135,8 +134,8 @@ def test_films_of_unequal_sizes_are_learnt_scored_and_shown(unequal: Path, tmp_p
         names = {row["key"]: row["restored"] for row in csv.DictReader(stream)}
     shapes = {key: read_image(run.folder / "scores" / "pictures" / name)[0].shape[1:] for key, name in names.items()}
     ratios = {key: height / width for key, (height, width) in shapes.items()}
-    assert ratios["5.png"] == pytest.approx(72 / 44)  # each whole: 74 x 46 and 79 x 41, cut to a multiple of 4
-    assert ratios["6.png"] == pytest.approx(76 / 40)
+    assert ratios["test/5.png"] == pytest.approx(72 / 44)  # each whole: 74 x 46 and 79 x 41, cut to a multiple of 4
+    assert ratios["test/6.png"] == pytest.approx(76 / 40)
 
 
 def script() -> ModuleType:
