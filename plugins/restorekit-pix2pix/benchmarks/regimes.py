@@ -44,10 +44,15 @@ def script(name: str, *words: object) -> None:
     subprocess.run([sys.executable, str(Path(__file__).with_name(name)), *map(str, words)], check=True)
 
 
-def trained(out: Path, recipe: str, variant: str, *options: object) -> Path:
-    """Return the run folder of a recipe's variant: a sweep of one run, which goes on where it was stopped."""
-    call("run", f"recipes/{recipe}.yaml", "--variants", variant, "--out", out, *options)
-    return out / f"{recipe}-{variant}-seed0"
+def trained(out: Path, recipe: str, variant: str, *options: object, seeds: int = 1) -> list[Path]:
+    """Return the run folders of a recipe's variant, one of each seed: a sweep, which goes on where it was stopped."""
+    call("run", f"recipes/{recipe}.yaml", "--variants", variant, "--seeds", seeds, "--out", out, *options)
+    return runs_of(out, recipe, variant, seeds)
+
+
+def runs_of(out: Path, recipe: str, variant: str, seeds: int) -> list[Path]:
+    """Return the run folders of a sweep of one variant."""
+    return [out / f"{recipe}-{variant}-seed{seed}" for seed in range(seeds)]
 
 
 def class_sets(arm: str, classes: str) -> list[str]:
@@ -89,26 +94,33 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1100, help="translated films")
     parser.add_argument("--size", type=int, default=224, help="pixels of the classifiers' films")
     parser.add_argument("--epochs", type=int, default=60, help="of the films with those translated, for every arm")
+    parser.add_argument("--seeds", type=int, default=1, help="of every classifier; the table pools them")
+    parser.add_argument("--precision", default="fp32", help="of all trainings: fp32 or bf16")
     parser.add_argument("--lite0", type=Path, help="file of python -m restorekit_timm.lite 0 FILE")
     given = parser.parse_args()
-    root, out = f"data.root={given.path}", given.path / "runs"
-    run = trained(out, "pix2pix_covid", given.translator, "--set", root)
+    out = given.path / "runs"
+    every = ["--set", f"data.root={given.path}", "--set", f"train.precision={given.precision}"]
+    [run] = trained(out, "pix2pix_covid", given.translator, *every)
     folder = given.path / "translated"
     if not (folder / "manifest.csv").is_file():
         call("augment", run, "--class", given.label, "--count", given.count, "-o", folder)
     write_as_paper(folder)
-    shared = ["--set", root, "--set", f"data.size=[{given.size},{given.size}]"]
+    shared = [*every, "--set", f"data.size=[{given.size},{given.size}]"]
     steps = steps_of(given.path / "classes.csv", given.count, given.epochs)
     scratch = [*shared, "--set", "train.epochs=null", "--set", f"train.steps={steps}"]
-    arms = [trained(out, "resnet50_regimes", arm, *scratch, *class_sets(arm, given.classes)) for arm in ARMS]
-    leaky = [*scratch, *class_sets("as_paper", given.classes), "--allow-leaks"]
-    arms.append(trained(out, "resnet50_regimes", "as_paper", *leaky))
+
+    def classifiers(arm: str, *options: object, seeds: int = given.seeds) -> list[Path]:
+        return trained(out, "resnet50_regimes", arm, *options, *class_sets(arm, given.classes), seeds=seeds)
+
+    runs = [run for arm in ARMS for run in classifiers(arm, *scratch)]
+    runs += classifiers("as_paper", *scratch, "--allow-leaks")
     for arm in LITE if given.lite0 else ():
         weights = f"nets.generator.checkpoint={given.lite0.resolve()}"
-        arms.append(trained(out, "resnet50_regimes", arm, *shared, *class_sets(arm, given.classes), "--set", weights))
-    against = [word for name in AGAINST for word in ("--against", out / f"resnet50_regimes-{name}-seed0")]
-    script("table.py", *arms, *against, "-o", given.path / "table.json")
-    other = trained(out, "resnet50_regimes", "held_out", *scratch, *class_sets("held_out", given.classes))
+        runs += classifiers(arm, *shared, "--set", weights)
+    others = [run for arm in AGAINST for run in runs_of(out, "resnet50_regimes", arm, given.seeds) if run in runs]
+    against = [word for run in others for word in ("--against", run)]
+    script("table.py", *runs, *against, "-o", given.path / "table.json")
+    [other] = classifiers("held_out", *scratch, seeds=1)
     script("quality.py", given.path, "--class", given.label, "-m", other, "-o", given.path / "quality.json")
     for arm in (*TRANSFER, *(() if given.lite0 else LITE)):
         weights = "nets.generator.checkpoint=FILE"

@@ -2,17 +2,21 @@
 
     python plugins/restorekit-pix2pix/benchmarks/table.py runs/resnet50_regimes-* [--against RUN ...] [-o OUT.json]
 
-It reads scores/test.csv of each run. Intervals are percentiles of a bootstrap over patients; a film without one counts
-as a patient of its own. A run that is not there or not scored prints "not run". `--against` adds the differences to one
-of the runs, paired: patients are drawn for both at once; runs of other test films have none. OUT.json gets the same
-numbers.
+It reads scores/test.csv of each run. Runs that differ in the seed alone, by their names, are one arm: its scores are
+those of the predictions of all seeds together. Intervals are percentiles of a bootstrap over patients; a film without
+one counts as a patient of its own. They say how the arm does on other patients, not with other seeds; the accuracy of
+each seed stands beside. An arm with a run that is not there or not scored prints "not run". `--against` adds the
+differences to one of the arms, paired: patients are drawn for both at once; arms of other test films have none.
+OUT.json gets the same numbers.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from restorekit import write_text
 from restorekit.evaluation.scoretable import ScoreTable, read_scores
 
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
+SEED_OF_NAME = re.compile(r"-seed\d+$")
 Counts = NDArray[np.float64]
 
 
@@ -77,43 +82,75 @@ def named(values: Counts, draws: Counts, classes: Sequence[str]) -> dict[str, An
     return {"accuracy": found[0], "classes": each}
 
 
-def opened(run: Path) -> ScoreTable | None:
-    """Return the films of a run that are scored; None if it is not scored."""
-    path = run / "scores" / "test.csv"
-    return read_scores(path, ()) if path.is_file() else None
+@dataclass(frozen=True)
+class Arm:
+    """The test films of an arm, and what its runs, one of each seed, predict."""
 
+    table: ScoreTable
+    """Of the first run; the films of the others are the same."""
+    seeds: list[Counts]
+    """`counts_of` each run."""
 
-def measured(run: Path) -> dict[str, Any] | None:
-    """Return the scores of a run with their intervals; None if it is not scored."""
-    table = opened(run)
-    if table is None:
-        return None
-    counts = counts_of(table)
-    scores = named(scores_of(counts.sum(0)), drawn(counts), table.classes)
-    return {"films": int(counts.sum()), "patients": len(counts), **scores}
+    @property
+    def counts(self) -> Counts:
+        """(P, K, K) of all seeds together."""
+        return np.sum(self.seeds, axis=0)
 
-
-def difference(run: Path, other: Path) -> dict[str, Any] | None:
-    """Return the scores of a run less those of another, paired by patient; None if not of the same test films."""
-    one, two = opened(run), opened(other)
-    if one is None or two is None or _films(one) != _films(two):
-        return None
-    mine, theirs = counts_of(one), counts_of(two)
-    apart = scores_of(mine.sum(0)) - scores_of(theirs.sum(0))
-    return named(apart, drawn(mine) - drawn(theirs), one.classes)
+    @property
+    def films(self) -> tuple[Sequence[object], ...]:
+        """What has to be equal for two arms to be compared."""
+        return _films(self.table)
 
 
 def _films(table: ScoreTable) -> tuple[Sequence[object], ...]:
     return tuple(map(list, (table.keys, table.groups, table.target, table.classes)))
 
 
+def arms_of(runs: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the runs of each arm by its name, which is theirs without the seed."""
+    found: dict[str, list[Path]] = {}
+    for run in runs:
+        found.setdefault(SEED_OF_NAME.sub("", run.name), []).append(run)
+    return found
+
+
+def opened(runs: Sequence[Path]) -> Arm | None:
+    """Return an arm; None if one of its runs is not scored, or is of other films than the first."""
+    paths = [run / "scores" / "test.csv" for run in runs]
+    if not all(path.is_file() for path in paths):
+        return None
+    tables = [read_scores(path, ()) for path in paths]
+    if any(_films(table) != _films(tables[0]) for table in tables[1:]):
+        return None
+    return Arm(tables[0], [counts_of(table) for table in tables])
+
+
+def measured(arm: Arm | None) -> dict[str, Any] | None:
+    """Return the scores of an arm with their intervals; None if it is not scored."""
+    if arm is None:
+        return None
+    scores = named(scores_of(arm.counts.sum(0)), drawn(arm.counts), arm.table.classes)
+    each = [float(scores_of(counts.sum(0))[0]) for counts in arm.seeds]
+    return {"films": int(arm.seeds[0].sum()), "patients": len(arm.seeds[0]), "accuracy_of_seeds": each, **scores}
+
+
+def difference(one: Arm | None, two: Arm | None) -> dict[str, Any] | None:
+    """Return the scores of an arm less those of another, paired by patient; None if not of the same test films."""
+    if one is None or two is None or one.films != two.films:
+        return None
+    apart = scores_of(one.counts.sum(0)) - scores_of(two.counts.sum(0))
+    return named(apart, drawn(one.counts) - drawn(two.counts), one.table.classes)
+
+
 def lines_of(name: str, found: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield the lines of a run: its accuracy, and a line for each class."""
+    """Yield the lines of an arm: its accuracy, and a line for each class."""
     if found is None:
-        yield f"{name}: not run: no scores/test.csv"
+        yield f"{name}: not run: no scores/test.csv, or seeds of other films"
         return
     head = f"{name}: {found['films']} films of {found['patients']} patients"
     yield f"{head}; accuracy {shown(found['accuracy'])}"
+    if len(each := found["accuracy_of_seeds"]) > 1:
+        yield f"  seeds      accuracy {', '.join(f'{value:.3f}' for value in each)}"
     yield from _classes(found, "")
     for other, apart in found.get("against", {}).items():
         yield f"  less {other}: accuracy {shown(apart['accuracy'], '+')}"
@@ -139,11 +176,13 @@ def main() -> None:
     parser.add_argument("--against", type=Path, action="append", default=[], metavar="RUN")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT.json")
     asked = parser.parse_args()
-    made = {run.name: measured(run) for run in asked.runs}
-    for run, other in product(asked.runs, asked.against):
-        apart = difference(run, other) if run != other else None
-        if apart is not None:
-            made[run.name].setdefault("against", {})[other.name] = apart
+    arms, against = ({name: opened(runs) for name, runs in arms_of(of).items()} for of in (asked.runs, asked.against))
+    made = {name: measured(arm) for name, arm in arms.items()}
+    for name, other in product(arms, against):
+        apart = difference(arms[name], against[other]) if name != other else None
+        scores = made[name]
+        if scores is not None and apart is not None:
+            scores.setdefault("against", {})[other] = apart
     for name, found in made.items():
         print("\n".join(lines_of(name, found)))
     if asked.out is not None:

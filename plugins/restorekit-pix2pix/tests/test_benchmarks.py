@@ -84,7 +84,7 @@ def test_scores_of_classes_are_those_of_scikit_learn(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     truth, chances = rng.integers(3, size=50), rng.dirichlet(np.ones(3), size=50)
     write_scores(tmp_path, truth, chances)
-    found = table.measured(tmp_path)
+    found = table.measured(table.opened([tmp_path]))
     assert (found["films"], found["patients"]) == (50, 25)
     predicted = chances.argmax(1)
     assert found["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(truth, predicted))
@@ -98,12 +98,12 @@ def test_scores_of_classes_are_those_of_scikit_learn(tmp_path: Path) -> None:
 
 
 def test_run_that_is_not_scored_has_no_row(tmp_path: Path) -> None:
-    assert table.measured(tmp_path) is None
+    assert table.measured(table.opened([tmp_path])) is None
 
 
 def test_precision_of_a_class_that_is_never_predicted_is_not_defined(tmp_path: Path) -> None:
     write_scores(tmp_path, np.array([0, 1, 2, 0]), np.eye(3)[[0, 1, 0, 1]])
-    viral = table.measured(tmp_path)["classes"]["viral"]
+    viral = table.measured(table.opened([tmp_path]))["classes"]["viral"]
     assert viral["precision"] is None
     assert viral["recall"]["value"] == 0
     assert table.shown(viral["precision"]) == "not defined"
@@ -118,11 +118,35 @@ def test_difference_of_two_runs_is_paired_by_patient_and_none_of_other_films(tmp
     for name, chances in (("one", better), ("other", wrong)):
         write_scores(tmp_path / name, truth, chances)
     write_scores(tmp_path / "fewer", truth[:50], wrong[:50])
-    apart = table.difference(tmp_path / "one", tmp_path / "other")["accuracy"]
+    one, other, fewer = (table.opened([tmp_path / name]) for name in ("one", "other", "fewer"))
+    apart = table.difference(one, other)["accuracy"]
     gain = np.mean(better.argmax(1) == truth) - np.mean(wrong.argmax(1) == truth)
     assert apart["value"] == pytest.approx(gain)
     assert 0 <= apart["low"] < apart["high"] < 0.2  # intervals of the two by themselves overlap widely
-    assert table.difference(tmp_path / "one", tmp_path / "fewer") is None
+    assert table.difference(one, fewer) is None
+
+
+def test_seeds_of_an_arm_are_scored_together_by_patient_and_shown_one_by_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.integers(3, size=50)
+    chances = [rng.dirichlet(np.ones(3), size=50) for _ in range(3)]
+    runs = [tmp_path / f"recipe-arm-seed{seed}" for seed in range(3)]
+    for run, of in zip(runs, chances, strict=True):
+        write_scores(run, truth, of)
+    assert table.arms_of([*runs, tmp_path / "recipe-other-seed0"]) == {
+        "recipe-arm": runs,
+        "recipe-other": [tmp_path / "recipe-other-seed0"],
+    }
+    found = table.measured(table.opened(runs))
+    predicted = [of.argmax(1) for of in chances]
+    assert (found["films"], found["patients"]) == (50, 25)
+    assert found["accuracy_of_seeds"] == pytest.approx([metrics.accuracy_score(truth, of) for of in predicted])
+    every = metrics.f1_score(np.tile(truth, 3), np.concatenate(predicted), average=None)
+    assert [found["classes"][name]["f1"]["value"] for name in CLASSES] == pytest.approx(list(every))
+    one = table.measured(table.opened(runs[:1]))["accuracy"]
+    assert found["accuracy"]["high"] - found["accuracy"]["low"] < one["high"] - one["low"]
+    write_scores(tmp_path / "recipe-arm-seed3", truth[:40], chances[0][:40])
+    assert table.opened([*runs, tmp_path / "recipe-arm-seed3"]) is None
 
 
 def test_arms_take_the_same_steps_and_see_the_classes_equally_often(tmp_path: Path) -> None:
