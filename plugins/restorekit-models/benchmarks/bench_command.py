@@ -65,10 +65,16 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path)
     asked = parser.parse_args()
     films = find_images(asked.folder)[: asked.films]
-    images = [read_image(path)[0][None].mean(1, keepdim=True) for path in films]
-    rounds = [(*command(films, asked.model), *networks(images, asked.model)) for _ in range(asked.rounds)]
-    whole, whole_cores, bare, bare_cores = (median(times) for times in zip(*rounds, strict=True))
     start_cores = command([NONE], asked.model)[1]
+    commands = [command(films, asked.model)]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # before a child can inherit the images
+    images = [read_image(path)[0][None].mean(1, keepdim=True) for path in films]
+    networks_alone = [networks(images, asked.model)]
+    for _ in range(1, asked.rounds):
+        commands.append(command(films, asked.model))
+        networks_alone.append(networks(images, asked.model))
+    whole, whole_cores = (median(times) for times in zip(*commands, strict=True))
+    bare, bare_cores = (median(times) for times in zip(*networks_alone, strict=True))
     found = {
         "model": asked.model,
         "films": len(films),
@@ -82,7 +88,7 @@ def main() -> None:
         "networks_core_seconds": round(bare_cores, 2),
         "core_ratio": round(whole_cores / bare_cores, 3),
         "core_ratio_without_start": round((whole_cores - start_cores) / bare_cores, 3),
-        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+        "peak_memory_mib": round(peak / 1024),
     }
     print(json.dumps(found, indent=1))
     if asked.out is not None:
