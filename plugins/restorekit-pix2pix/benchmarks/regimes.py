@@ -47,11 +47,6 @@ def script(name: str, *words: object) -> None:
 def trained(out: Path, recipe: str, variant: str, *options: object, seeds: int = 1) -> list[Path]:
     """Return the run folders of a recipe's variant, one of each seed: a sweep, which goes on where it was stopped."""
     call("run", f"recipes/{recipe}.yaml", "--variants", variant, "--seeds", seeds, "--out", out, *options)
-    return runs_of(out, recipe, variant, seeds)
-
-
-def runs_of(out: Path, recipe: str, variant: str, seeds: int) -> list[Path]:
-    """Return the run folders of a sweep of one variant."""
     return [out / f"{recipe}-{variant}-seed{seed}" for seed in range(seeds)]
 
 
@@ -94,7 +89,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1100, help="translated films")
     parser.add_argument("--size", type=int, default=224, help="pixels of the classifiers' films")
     parser.add_argument("--epochs", type=int, default=60, help="of the films with those translated, for every arm")
-    parser.add_argument("--seeds", type=int, default=1, help="of every classifier; the table pools them")
+    parser.add_argument("--seeds", type=int, default=1, help="of the classifiers that differ in the films alone")
     parser.add_argument("--precision", default="fp32", help="of all trainings: fp32 or bf16")
     parser.add_argument("--lite0", type=Path, help="file of python -m restorekit_timm.lite 0 FILE")
     given = parser.parse_args()
@@ -109,18 +104,17 @@ def main() -> None:
     steps = steps_of(given.path / "classes.csv", given.count, given.epochs)
     scratch = [*shared, "--set", "train.epochs=null", "--set", f"train.steps={steps}"]
 
-    def classifiers(arm: str, *options: object, seeds: int = given.seeds) -> list[Path]:
+    def classifiers(arm: str, *options: object, seeds: int = 1) -> list[Path]:
         return trained(out, "resnet50_regimes", arm, *options, *class_sets(arm, given.classes), seeds=seeds)
 
-    runs = [run for arm in ARMS for run in classifiers(arm, *scratch)]
-    runs += classifiers("as_paper", *scratch, "--allow-leaks")
+    runs = {arm: classifiers(arm, *scratch, seeds=given.seeds) for arm in ARMS}
+    runs["as_paper"] = classifiers("as_paper", *scratch, "--allow-leaks")
     for arm in LITE if given.lite0 else ():
         weights = f"nets.generator.checkpoint={given.lite0.resolve()}"
-        runs += classifiers(arm, *shared, "--set", weights)
-    others = [run for arm in AGAINST for run in runs_of(out, "resnet50_regimes", arm, given.seeds) if run in runs]
-    against = [word for run in others for word in ("--against", run)]
-    script("table.py", *runs, *against, "-o", given.path / "table.json")
-    [other] = classifiers("held_out", *scratch, seeds=1)
+        runs[arm] = classifiers(arm, *shared, "--set", weights)
+    others = [word for arm in AGAINST for run in runs.get(arm, ()) for word in ("--against", run)]
+    script("table.py", *(run for arm in runs.values() for run in arm), *others, "-o", given.path / "table.json")
+    [other] = classifiers("held_out", *scratch)
     script("quality.py", given.path, "--class", given.label, "-m", other, "-o", given.path / "quality.json")
     for arm in (*TRANSFER, *(() if given.lite0 else LITE)):
         weights = "nets.generator.checkpoint=FILE"
