@@ -10,7 +10,7 @@ smaller by antialiased cubic interpolation, as in recipes/sr.yaml, and enlarged 
 - `checkerboard_ratio`: the checkerboard index of the enlarged film over that of the film itself.
 
 OUT.json gets means with 95 % intervals by patient, for each model; `gain_kept_5` and so on are paired differences to
-cubic interpolation.
+cubic interpolation. With them, of each run that is scored, the values of its scores/test.json.
 """
 
 from __future__ import annotations
@@ -84,6 +84,19 @@ def summary(rows: Mapping[str, Rows], patients: list[str]) -> dict[str, Any]:
     return found
 
 
+def test_scores(run: Path) -> dict[str, Any] | None:
+    """Return what a run scored on its test films: steps, and of each metric its values; None if it is not scored."""
+    path = run / "scores" / "test.json"
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text("utf-8"))
+    values = {
+        name: {key: metric[key] for key in ("poor", "restored", "gain", "good") if key in metric}
+        for name, metric in found["metrics"].items()
+    }
+    return {"step": found["step"], "films": found["images"], "patients": found["groups"], "metrics": values}
+
+
 def main() -> None:
     """Score, and write the means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,6 +118,7 @@ def main() -> None:
             rows[name].append(scored(model, good, asked.scale, seed))
     patients = [row.get("patient") or row["path"] for row in known]
     made: dict[str, Any] = {"films": len(known), "patients": len(set(patients)), "scores": summary(rows, patients)}
+    made["tests"] = {name: found for name in asked.model if (found := test_scores(Path(name))) is not None}
     write_text(asked.out, json.dumps(made, indent=1))
     for name, scores in made["scores"].items():
         for key, one in scores.items():
