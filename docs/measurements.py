@@ -19,6 +19,7 @@ CLASSIFIERS = {
     "efficientnet_b5": "EfficientNet-B5",
 }
 FILM_RESULTS = ROOT / "plugins" / "restorekit-film" / "benchmarks" / "results"
+PIX2PIX = ROOT / "plugins" / "restorekit-pix2pix" / "benchmarks" / "results"
 SUPER_RESOLUTION = ROOT / "plugins" / "restorekit-superres" / "benchmarks" / "results"
 FILM_METHODS = {
     "films_test": {
@@ -77,6 +78,18 @@ PARTS_OF_R2CGAN = {
     "mix": "`pool: mix`",
     "paired": "pairs in place of cycle and identity",
 }
+ARMS = {
+    "original_scratch": "ResNet-50 from scratch, repetition",
+    "augmented_scratch": "the same, with translated films",
+    "augmentation_scratch": "the same, repetition and usual augmentation",
+    "as_paper": "as the paper tests: translated films in test, no balance",
+    "original_transfer": "ResNet-50 from ImageNet, repetition",
+    "augmented_transfer": "the same, with translated films",
+    "lite0_original": "EfficientNet-Lite0 from ImageNet, repetition",
+    "lite0_augmented": "the same, with translated films",
+    "lite0_augmentation": "the same, repetition and usual augmentation",
+}
+"""Arms of `recipes/resnet50_regimes.yaml`."""
 UNSEEN = {
     "salt_pepper": "salt and pepper",
     "quantised": "few gray levels",
@@ -308,7 +321,101 @@ def super_resolution(films: str) -> str:
     return (SUPER_RESOLUTION / f"{films}.md").read_text("utf-8")
 
 
+def regimes(films: str) -> str:
+    """Return accuracy, and the differences to what translation has to beat, of the arms of `resnet50_regimes`."""
+    found = _regimes(films)
+    rare = {"pediatric": "viral", "xray": "covid"}[films]
+    rows: list[list[str]] = []
+    for name, label in ARMS.items():
+        if name not in found:
+            rows.append([label, "not run: weights absent", "", "", "", "", ""])
+            continue
+        arm = found[name]
+        seeds = ", ".join(f"{value:.3f}" for value in arm["accuracy_of_seeds"])
+        family = "lite0_{}" if "lite0" in name else "{}_scratch"
+        less = [
+            _ended(of["classes"][rare]["f1"], "+") if (of := _less(arm, family.format(other))) else ""
+            for other in ("original", "augmentation")
+        ]
+        rows.append(
+            [label, str(arm["films"]), _ended(arm["accuracy"]), seeds, _ended(arm["classes"][rare]["f1"]), *less]
+        )
+    head = ["", "test films", "accuracy", "of each seed", f"F1 of {rare}"]
+    return table([*head, f"F1 of {rare}, less repetition", "less usual augmentation"], rows)
+
+
+def regime_classes(films: str) -> str:
+    """Return precision, recall and F1 of each class of the arms of `resnet50_regimes`."""
+    rows = [
+        [ARMS[name], of, *(_ended(scores[key]) for key in ("precision", "recall", "f1"))]
+        for name, arm in _regimes(films).items()
+        for of, scores in arm["classes"].items()
+    ]
+    return table(["", "class", "precision", "recall", "F1"], rows)
+
+
+def translated(films: str) -> str:
+    """Return the quality of translated films, as `quality.py` wrote it."""
+    found = json.loads((PIX2PIX / f"{films}_quality.json").read_text("utf-8"))
+    labels = {
+        "translated": "translated films",
+        "sources": "films that they were made of",
+        "train": "real training films of the class",
+        "test": "its real films of val and test",
+    }
+    rows = []
+    for name, label in labels.items():
+        of = found[name]
+        distance = _ended(of["kernel_distance"]) if "kernel_distance" in of else ""
+        shares = [_ended(of[key], percent=True) for key in ("copies", "seen")]
+        rows.append([label, str(of["films"]), distance, _ended(of["nearest"], digits=1), *shares])
+    head = ["", "films", "kernel distance to the class", "to the nearest training film, gray levels"]
+    return table([*head, "copies", "class seen"], rows)
+
+
+def _regimes(films: str) -> dict[str, Any]:
+    found = json.loads((PIX2PIX / f"{films}.json").read_text("utf-8"))
+    return {name.removeprefix("resnet50_regimes-"): arm for name, arm in found.items()}
+
+
+def _less(arm: Mapping[str, Any], other: str) -> Any:
+    return arm.get("against", {}).get(f"resnet50_regimes-{other}")
+
+
+def _ended(one: Mapping[str, float] | None, sign: str = "", *, digits: int = 3, percent: bool = False) -> str:
+    """Return a value with the ends of its interval."""
+    if one is None:
+        return "not defined"
+    scale, places, unit = (100, 1, " %") if percent else (1, digits, "")
+    value, low, high = (f"{scale * one[key]:{sign}.{places}f}" for key in ("value", "low", "high"))
+    return f"{value}{unit} ({low} to {high})"
+
+
+def super_resolution_lines(films: str) -> str:
+    """Return what enlarging did to films at their own size, and to lines, as `score_lines.py` wrote it."""
+    found = json.loads((SUPER_RESOLUTION / f"{films}.json").read_text("utf-8"))
+    [(run, test)] = found["tests"].items()
+    scores = {"PSNR, dB": ("psnr", 2), "UQI": ("uqi", 3), "SSIM": ("ssim", 3), "MS-SSIM": ("ms_ssim", 3)}
+    columns = {"poor": "", "restored": "", "gain": "+"}
+    rows = [
+        [label, *(_ended(test["metrics"][name].get(key), sign, digits=digits) for key, sign in columns.items())]
+        for label, (name, digits) in scores.items()
+    ]
+    cubic, ours = found["scores"]["cubic interpolation"], found["scores"][run]
+    for level in (5, 15):
+        key = f"kept_{level}"
+        values = [bracketed(one, 3) for one in (cubic[key], ours[key], ours[f"gain_{key}"])]
+        rows.append([f"kept of lines of {level} gray levels", *values])
+    key = "checkerboard_ratio"
+    rows.append(["checkerboard index over the film's", *(bracketed(one[key], 2) for one in (cubic, ours)), ""])
+    return table(["", "cubic interpolation", "ours", "gain"], rows)
+
+
 TABLES: Mapping[str, Callable[..., str]] = {
+    "super-resolution-lines": super_resolution_lines,
+    "regimes": regimes,
+    "regime-classes": regime_classes,
+    "translated": translated,
     "measured": measured,
     "film-scores": film_scores,
     "film-denoising": film_denoising,
