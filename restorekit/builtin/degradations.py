@@ -6,6 +6,7 @@ Severity 0 is the exact identity; the farther from 0, the farther the result is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -128,10 +129,13 @@ class Blend(Degradation):
         return drawn
 
     def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
-        """Apply to `image` (C, *S) what was drawn, in that order; names of other degradations are ignored."""
-        for name, severity in drawn.items():
-            if name in self.owner:
-                image = self.owner[name].apply(image, {name: severity}, rng)
+        """Apply to `image` (C, *S) what was drawn, in that order; names of other degradations are ignored.
+
+        What one degradation drew under several names it is given at once, for they may belong together.
+        """
+        for owner, names in groupby(drawn, self.owner.get):
+            if owner is not None:
+                image = owner.apply(image, {name: drawn[name] for name in names}, rng)
         return image
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ class Degraded(WrappedDataset):
         super().__init__(inner)
         self.split, self.fresh = split, fresh
         self.has_truth = True
+        self.draws += 1
         self.degradation: Degradation | None = None
         first = self.first()
         if first is not None:
@@ -35,7 +35,7 @@ class Degraded(WrappedDataset):
         sample = self.inner.load(index, rng)
         if self.degradation is None:
             return sample
-        chance = rng if self.fresh else torch.Generator().manual_seed(_seed(self.split, self.records[index].key))
+        chance = rng if self.fresh else self.fixed_rng(self.split, index)
         drawn = self.degradation.draw(chance)
         scale = self.degradation.scale
         image, truth, mask = (_cut(one, scale) for one in (sample.image, sample.truth, sample.mask))
@@ -75,11 +75,6 @@ def _cut(image: Tensor | None, scale: int) -> Tensor | None:
     if image is None or scale == 1:
         return image
     return nd.crop(image, [0] * (image.ndim - 1), [n // scale * scale for n in image.shape[1:]])
-
-
-def _seed(split: str, key: str) -> int:
-    # Not hash(): that differs from process to process.
-    return int.from_bytes(hashlib.sha256(f"{split}\0{key}".encode()).digest()[:8], "big") >> 1
 
 
 @hookimpl

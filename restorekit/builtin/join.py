@@ -25,6 +25,7 @@ class Joined(Dataset):
         self.synthetic = all(part.synthetic for part in [part for part in parts if len(part.records)] or parts)
         self.unit = parts[0].unit
         self.has_truth = any(part.has_truth for part in parts)
+        self.draws = max(part.draws for part in parts)
         self.records = [record for part in parts for record in part.records]
         self.starts = [0, *accumulate(len(part.records) for part in parts)]
 

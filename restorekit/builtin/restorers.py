@@ -63,10 +63,11 @@ class Stretch(Restorer):
 def _quantiles(image: Tensor, shares: Sequence[float]) -> Tensor:
     """Return quantiles of all values, by linear interpolation; torch.quantile refuses more than 2^24 values."""
     values = image.flatten().float().sort().values
-    at = torch.tensor(shares, device=values.device) * (len(values) - 1)
+    # float64: from 2^24 values on, float32 does not hold every place among them.
+    at = torch.tensor(shares, dtype=torch.float64, device=values.device) * (len(values) - 1)
     below = at.floor().long()
     above = (below + 1).clamp(max=len(values) - 1)
-    return values[below].lerp(values[above], at - below)
+    return values[below].lerp(values[above], (at - below).float())
 
 
 class _Several(Restorer):

@@ -464,6 +464,8 @@ class Dataset(ABC):
     """True if the images are made, not recorded: every picture and page then states it."""
     has_truth: bool = False
     """True if `load` gives the truth of some images at least."""
+    draws: int = 0
+    """How many of the datasets that it is made of, one inside the other, draw what is fixed by an image's key."""
     unit: str = "patient"
     """What a group of its records is, in one word: intervals resample these units."""
     records: Sequence[Record]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ class WrappedDataset(Dataset):
     def __init__(self, inner: Dataset) -> None:
         self.inner = inner
         self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
-        self.classes_from, self.has_truth = inner.classes_from, inner.has_truth
+        self.classes_from, self.has_truth, self.draws = inner.classes_from, inner.has_truth, inner.draws
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
 
     def first(self) -> Sample | None:
@@ -30,6 +31,16 @@ class WrappedDataset(Dataset):
             with suppress(DataError):
                 return self.inner.load(index, torch.Generator().manual_seed(0))
         return None
+
+    def fixed_rng(self, split: str, index: int) -> torch.Generator:
+        """Return the random numbers of image `index` in a split, which depend on its key alone.
+
+        A subclass that draws from them adds one to `draws` as it is made: of several, one inside the other, each has
+        numbers of its own.
+        """
+        words = [split, self.records[index].key, *([str(self.draws)] if self.draws > 1 else [])]
+        digest = hashlib.sha256("\0".join(words).encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index` of `inner`."""

@@ -134,7 +134,8 @@ def noise(look: Look) -> float:
     Immerkaer's kernel, the second difference along both axes (doi:10.1006/cviu.1996.0060), takes structure away. Its
     root mean square is the noise of a block, the median over blocks that of the image. Clipping makes noise look
     smaller: each block is corrected by the law of a Gaussian that is clipped at one end (Foi 2009,
-    doi:10.1016/j.sigpro.2009.04.035), and blocks that are mostly clipped are left out. JPEG and resizing take the
+    doi:10.1016/j.sigpro.2009.04.035), and blocks that are mostly clipped are left out. So are those in margins of equal
+    lines, as padding leaves them. JPEG and resizing take the
     finest noise away: so the same is done at half the resolution in the flattest tenth of the blocks, as texture would
     count there (flat blocks: Amer and Dubois 2005, doi:10.1109/TCSVT.2004.837017), and the greater of the two counts.
     """
@@ -320,7 +321,7 @@ def _means(values: Gray, side: int) -> Values:
 
 
 def _sigmas(x: Gray, side: int) -> Values:
-    """Return the noise of each block, corrected for clipping; NaN where a block is mostly clipped."""
+    """Return the noise of each block, corrected for clipping; NaN where it is mostly clipped, or lies in a margin."""
     down = x[2:] + x[:-2] - 2 * x[1:-1]
     both = down[:, 2:] + down[:, :-2] - 2 * down[:, 1:-1]
     sigma = np.sqrt(_means(both * both, side)) / 6  # the kernel's gain on white noise
@@ -328,7 +329,22 @@ def _sigmas(x: Gray, side: int) -> Values:
     room = np.minimum(mean, 1 - mean)
     ratios, factors = _clipping()
     ratio = room / np.maximum(sigma, 1e-9)
-    return np.where(ratio > _UNCLIPPED, sigma * np.interp(ratio, ratios, factors), np.nan)
+    found = np.where(ratio > _UNCLIPPED, sigma * np.interp(ratio, ratios, factors), np.nan)
+    for blocks, lines in ((found, x), (found.T, x.T)):
+        blocks[: _margin(lines) // side] = np.nan
+        blocks[max(0, -(-(len(lines) - 2 - _margin(lines[::-1])) // side)) :] = np.nan
+    return found
+
+
+def _margin(lines: Gray) -> int:
+    """Return how many lines at the beginning of an image are followed by an equal one; 0 if all are.
+
+    So it begins where it was padded, with a value or with its own border; noise differs from line to line.
+    """
+    for at in range(len(lines) - 1):
+        if not np.array_equal(lines[at], lines[at + 1]):
+            return at
+    return 0
 
 
 @cache

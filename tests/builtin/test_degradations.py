@@ -156,3 +156,23 @@ def test_a_blend_applies_all_that_its_degradations_may_draw():
     silent = Blend([Either(("hum",))], 1)
     with pytest.raises(PluginError, match=r"Either: .*'drift'"):
         [silent.draw(torch.Generator().manual_seed(seed)) for seed in range(8)]
+
+
+class Together(Degradation):
+    """Two noises that are rounded once."""
+
+    names = ("photon", "readout")
+
+    def draw(self, rng):
+        return {"photon": 0.3, "readout": 0.3}
+
+    def apply(self, image, drawn, rng):
+        return ((image + sum(drawn.get(name, 0.0) for name in self.names)) * 2).floor() / 2
+
+
+def test_a_blend_applies_at_once_what_one_degradation_drew():
+    part, image = Together(), torch.zeros(1, 4)
+    made = Blend([part, exposure(domain((1, 4)))], 2)
+    drawn = {**part.draw(rng()), "exposure": 0.0}
+    for order in (drawn, dict(reversed(drawn.items()))):
+        assert torch.equal(made.apply(image, order, rng()), part.apply(image, drawn, rng()))

@@ -1,3 +1,4 @@
+import hashlib
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ from restorekit import DataError, Degradation, Intensity, write_image
 from restorekit.builtin.degradations import Noise, blend, noise
 from restorekit.builtin.degraded import degraded
 from restorekit.builtin.folder import folder
+from restorekit.builtin.join import join
 from restorekit.builtin.phantom import phantom
 
 GOOD = partial(phantom, side="a", count=6, size=(32, 32))
@@ -49,6 +51,22 @@ def test_it_nests_and_keeps_the_first_truth():
     sample = twice.load(0, rng())
     assert torch.equal(sample.truth, GOOD(None, "train").load(0, rng()).image)
     assert set(sample.drawn) == {"noise", "blur", "exposure"}
+
+
+def test_each_of_two_inside_each_other_has_random_numbers_of_its_own():
+    known = partial(noise, severity=(0.05, 0.05))
+    alone = partial(degraded, dataset=GOOD, degradation=known)
+    joined = partial(join, datasets=[alone])
+    once = alone(None, "train").load(0, rng())
+    for inner in (alone, joined):
+        twice = make(dataset=inner, degradation=known).load(0, rng())
+        inside = once.truth.abs() < 0.5  # nothing is clipped
+        first, second = (once.image - once.truth)[inside], (twice.image - once.image)[inside]
+        assert abs(np.corrcoef(first, second)[0, 1]) < 0.2
+        assert second.std() / 2 == pytest.approx(0.05, rel=0.2)
+    words = int.from_bytes(hashlib.sha256(f"train\0{alone(None, 'train').records[0].key}".encode()).digest()[:8], "big")
+    chance = rng(words >> 1)
+    assert once.drawn == known(None).draw(chance), "alone it draws what it always drew"
 
 
 def test_the_degradation_learns_the_domain():

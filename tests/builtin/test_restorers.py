@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from restorekit import Domain, Output, Restorer
-from restorekit.builtin.restorers import bicubic, chain, ensemble, identity
+from restorekit.builtin.restorers import bicubic, chain, ensemble, identity, stretch
 
 IMAGE = Domain("a", 1, (16, 16))
 
@@ -48,3 +48,9 @@ def test_no_halo_where_a_part_must_be_given_a_summary_of_the_whole() -> None:
     parts = [identity, lambda domain: Mean()]
     assert chain(IMAGE, restorers=parts).halo is None
     assert ensemble(IMAGE, restorers=parts).halo is None
+
+
+def test_stretch_takes_the_ends_of_more_values_than_float32_counts() -> None:
+    values = torch.linspace(-0.5, 0.25, 2**24 + 4096).view(1, 1, 4097, 4096)
+    part = stretch(IMAGE, low=0.0, high=0.0)
+    assert part.summary(values).tolist() == [[-0.5, 0.25]]

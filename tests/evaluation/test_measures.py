@@ -64,6 +64,13 @@ def test_noise_that_jpeg_took_from_the_finest_scale_is_still_seen():
     assert measure(x)["noise"] == pytest.approx(0.08, rel=0.35)
 
 
+@pytest.mark.parametrize("mode", ["edge", "constant"])
+@pytest.mark.parametrize("amounts", [((300, 200), (0, 0)), ((0, 0), (7, 500)), ((90, 91), (92, 93))])
+def test_noise_is_not_measured_in_padding(amounts, mode):
+    x = np.pad(noisy(FLAT, 0.05), amounts, mode=mode, **({"constant_values": 0.4} if mode == "constant" else {}))
+    assert measure(x)["noise"] == pytest.approx(0.05, rel=0.06)
+
+
 @pytest.mark.parametrize("sigma", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("noise", [0, 0.05])
 def test_blur_of_a_step_is_its_gaussian(sigma, noise):

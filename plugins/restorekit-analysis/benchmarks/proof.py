@@ -12,6 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,11 @@ CHECKS = (
     Check("grid", "grid", 0, 0.05, "grid lines, amplitude 0 to 0.05", 0.9, None),
     Check("resolution", "downsample", 0, 2, "sampled 1 to 4 times coarser", 0.9, None, sign=-1),
 )
+
+
+def read(files: Sequence[Path]) -> list[Tensor]:
+    """Return images as (1, H, W) in [-1, 1]."""
+    return [read_image(path)[0].mean(dim=0, keepdim=True) for path in files]
 
 
 def alike(truth: Values, found: Values, sign: int) -> float:
@@ -159,7 +165,7 @@ def main() -> int:
     given = options.parse_args()
     torch.set_num_threads(1)
     files = [path for folder in given.folders for path in find_images(folder)][:: given.every]
-    images = [torch.from_numpy(read_image(path)[0]).mean(dim=0, keepdim=True) for path in files]
+    images = read(files)
     mixed = together(images)
     out = [f"{len(images)} images.", "", "| measure | degradation | alone: median (10th percentile) | together | bar |"]
     out.append("| --- | --- | --- | --- | --- |")

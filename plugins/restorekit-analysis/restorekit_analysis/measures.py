@@ -92,17 +92,23 @@ def blockiness(look: measures.Look) -> float:
     """How much neighbours differ more across the borders of 8 x 8 blocks than elsewhere, as a share; about 0 or more.
 
     The mean absolute difference of neighbours across borders, over that of all others, minus 1, as JPEG's block
-    artefacts are measured (Wang, Sheikh and Bovik 2002, doi:10.1109/ICIP.2002.1038064). Where the blocks begin is not
-    known, as images get cut; the beginning with the greatest difference counts, for rows and columns each.
+    artefacts are measured (Wang, Sheikh and Bovik 2002, doi:10.1109/ICIP.2002.1038064). It is taken along each border
+    and the median over borders counts, for blocks stand all over an image and a frame or a label at one place. Where
+    the blocks begin is not known, as images get cut; the beginning with the greatest difference counts, for rows and
+    columns each. What lies outside of a flat margin counts alone.
     """
     found = []
     for x in (look.x, look.x.T):
         columns = np.abs(x[:, 1:] - x[:, :-1]).mean(axis=0, dtype=np.float64)
-        by_place = columns[: len(columns) // 8 * 8].reshape(-1, 8).mean(axis=0)
+        inside = np.flatnonzero(columns)
+        columns = columns[inside[0] : inside[-1] + 1] if inside.size else columns
+        if len(columns) < 8:
+            continue
+        by_place = np.median(columns[: len(columns) // 8 * 8].reshape(-1, 8), axis=0)
         at = int(by_place.argmax())
         others = (by_place.sum() - by_place[at]) / 7
         found.append(by_place[at] / others - 1 if others > 0 else 0.0)
-    return float(np.mean(found))
+    return float(np.mean(found)) if found else 0.0
 
 
 def grid(look: measures.Look) -> float:

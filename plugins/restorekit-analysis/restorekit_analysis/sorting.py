@@ -54,7 +54,7 @@ class Proposal:
 
 
 def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
-    """Take those up to the quantile `low` of the quality for poor, those from `high` for good.
+    """Take the share `low` of the least quality for poor, and what lies above the share `high` for good.
 
     Raises:
         RecipeError: if not 0 <= low <= high <= 1.
@@ -62,8 +62,9 @@ def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
     if not 0 <= low <= high <= 1:
         raise RecipeError(f"--quantiles: LOW and HIGH are shares, 0 <= LOW <= HIGH <= 1; got {low:g} {high:g}")
     scores = _qualities(rows)
-    cuts = np.quantile(scores, (low, high))
-    places: list[Place] = ["poor" if score <= cuts[0] else "good" if score >= cuts[1] else "" for score in scores]
+    ranks = np.argsort(np.argsort(scores, kind="stable"))  # not the values, of which many may be alike
+    cuts = [round(share * len(rows)) for share in (low, high)]
+    places: list[Place] = ["poor" if rank < cuts[0] else "good" if rank >= cuts[1] else "" for rank in ranks]
     return Proposal(rows, scores, places, f"the poorest {low:.0%} and the best {1 - high:.0%} by quality")
 
 

@@ -351,6 +351,15 @@ def test_quantiles_leave_the_middle_out():
         sorting.by_quantiles(rows, 0.8, 0.3)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "poor", "good"), [(0.4, 0.6, 4, 4), (0, 0.7, 0, 3), (0.3, 1, 3, 0), (0.5, 0.5, 5, 5)]
+)
+@pytest.mark.parametrize("step", [0.0, 0.01])
+def test_quantiles_give_as_many_images_as_asked_for_also_of_equal_quality(step, low, high, poor, good):
+    found = sorting.by_quantiles([row(f"{i}", noise=0.02 + step * i) for i in range(10)], low, high)
+    assert (found.count("poor"), found.count("good")) == (poor, good)
+
+
 def test_thresholds_say_which_way_is_worse():
     rows = [
         row("good", noise=0.01, contrast=0.3),

@@ -66,6 +66,19 @@ def test_blockiness_falls_with_the_quality_and_finds_blocks_wherever_they_begin(
     assert measure(cut, "blockiness")["blockiness"] == pytest.approx(found[1], rel=0.1)
 
 
+def test_a_frame_and_a_label_are_no_blocks():
+    x = phantom() * 0.8 + 0.1
+    framed = np.pad(x, ((40, 24), (56, 72)))
+    framed[48:72, 64:72] = 1  # a letter whose sides fall on block borders
+    for clean, worse in ((x, framed), (jpeg(x, 30), np.pad(jpeg(x, 30), 64))):
+        wanted, found = (measure(one, "blockiness")["blockiness"] for one in (clean, worse))
+        assert found == pytest.approx(wanted, rel=0.15, abs=0.1)
+    assert measure(framed, "blockiness")["blockiness"] < 0.2
+    line = np.zeros((64, 64), np.float32)
+    line[:, 30] = 1
+    assert measure(line, "blockiness")["blockiness"] == 0
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("strength", [0.004, 0.02])
 def test_grid_lines_are_found_with_their_strength(axis, strength):

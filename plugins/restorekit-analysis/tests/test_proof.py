@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from restorekit import find_images, read_image
+from restorekit import find_images, write_image
 from restorekit.discovery import plugins
 
 ROOT = Path(__file__).parents[3]
@@ -32,7 +32,7 @@ def radiographs():
     folder = SHARED / "data" / "xray" / "valB"
     if not folder.is_dir():
         pytest.skip(f"no radiographs in {folder}; RESTOREKIT_SHARED names another place")
-    return [read_image(path)[0].mean(dim=0, keepdim=True) for path in find_images(folder)[::10]]
+    return proof.read(find_images(folder)[::10])
 
 
 @pytest.fixture(scope="module", params=[phantoms, radiographs], ids=["phantoms", "radiographs"])
@@ -51,3 +51,9 @@ def test_noise_is_near_the_truth(images):
 
 def test_noise_is_seen_through_everything_else(images):
     assert proof.together(images * 3)["noise"][0] >= 0.9  # of so few images, the bar of hundreds is left to chance
+
+
+def test_images_are_read_in_gray(tmp_path):
+    write_image(tmp_path / "1.png", np.linspace(-1, 1, 3 * 8 * 9, dtype=np.float32).reshape(3, 8, 9))
+    (image,) = proof.read(find_images(tmp_path))
+    assert image.shape == (1, 8, 9)

@@ -69,6 +69,23 @@ def test_richardson_lucy_sharpens_a_blurred_image(dims: int) -> None:
     assert error(made, sharp[None, None]) < 0.7 * error(blurred, sharp[None, None])
 
 
+@pytest.mark.parametrize("size", [(300,), (48, 40), (20, 18, 16), (1, 1)])
+def test_richardson_lucy_leaves_a_constant_image_up_to_its_rim(size: tuple[int, ...]) -> None:
+    flat = torch.full((1, 1, *size), 0.3)
+    made = make("richardson_lucy", len(size), sigma=2.0, steps=100).restore(flat).image
+    torch.testing.assert_close(made, flat, atol=1e-6, rtol=0)
+
+
+def test_richardson_lucy_is_that_of_scikit_image_far_from_the_border() -> None:
+    _, image = noisy()
+    line = np.exp(-0.5 * np.arange(-4, 5.0) ** 2)
+    kernel = np.outer(line, line) / line.sum() ** 2
+    wanted = restoration.richardson_lucy((image[0, 0].double().numpy() + 1) / 2, kernel, num_iter=2)
+    made = (make("richardson_lucy", 2, sigma=1.0, steps=2).restore(image).image[0, 0].numpy() + 1) / 2
+    inside = slice(16, -16)  # two steps of two blurs that reach four pixels
+    np.testing.assert_allclose(made[inside, inside], wanted[inside, inside].clip(0, 1), atol=1e-5)
+
+
 def test_histogram_match_gives_the_histogram_of_the_good_images() -> None:
     rng = np.random.default_rng(0)
     good = torch.from_numpy(rng.normal(0.3, 0.1, (6, 1, 32, 32))).float().clamp(-1, 1)

@@ -84,7 +84,7 @@ def compared(methods: Mapping[str, list[Path]]) -> dict[str, Any]:
         "first": ahead,
         "scores": {name: intervals(first, of) for name, of in found.items()},
         "differences": {
-            name: intervals(first, {score: found[ahead][score] - of[score] for score in of})
+            name: intervals(first, {score: found[ahead][score] - of[score] for score in of}, shares=())
             for name, of in found.items()
             if name != ahead
         },

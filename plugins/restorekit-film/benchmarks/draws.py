@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
@@ -146,9 +146,11 @@ def column(rows: Rows, name: str) -> NDArray[np.float64]:
     return np.array([float(row[name] or "nan") for row in rows])
 
 
-def intervals(rows: Rows, values: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
+def intervals(
+    rows: Rows, values: Mapping[str, NDArray[np.float64]], *, shares: Collection[str] = SHARES
+) -> dict[str, dict[str, float]]:
     """Return the mean of each column with its 95 % interval by the patients of the rows, as JSON holds it."""
-    found = by_patient(values, [row["patient"] for row in rows], shares=SHARES)
+    found = by_patient(values, [row["patient"] for row in rows], shares=shares)
     return {name: asdict(one) for name, one in found.items()}
 
 

@@ -32,6 +32,21 @@ SEVEREST: Mapping[str, float] = {
     "jpeg": 70.0,
 }
 """The greatest severity of each step; `film` explains severities."""
+LIMITS: Mapping[str, float] = {
+    "exposure": 10,
+    "contrast": 1,
+    "clipping": 0.99,
+    "scatter": 100,
+    "poisson": 10,
+    "varying_noise": 10,
+    "defocus": 1000,
+    "motion_blur": 1000,
+    "downsample": 10,
+    "grid": 1,
+    "jpeg": 99,
+}
+"""What each severity is at most, as of the part of the same name: beyond, contrast and clipping would turn tones round.
+"""
 CURVES = ("exposure", "contrast", "clipping")
 """Steps that map each value to another one, wherever it lies."""
 TONE = (*CURVES, "scatter")
@@ -45,7 +60,7 @@ WEAKER = 0.5
 JPEG = 0.5
 """Share of the rounds that end in JPEG."""
 
-Amount = Annotated[float, Field(ge=0, le=1000)]
+Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Step = Callable[[Tensor, float, Generator], Tensor]
@@ -176,7 +191,8 @@ def film(
 
     Args:
         domain: What the images look like; two dimensions.
-        severest: The most of each step by name, in place of the table's; 0 leaves a step out.
+        severest: The most of each step by name, in place of the table's; 0 leaves a step out. Contrast and grid are at
+            most 1, clipping 0.99, jpeg 99.
         steps: Least and most steps of the first round, [least, most].
         untouched: Share of the images that nothing happens to.
     """
@@ -186,7 +202,12 @@ def film(
             "take `blend` with degradations that have a meaning there"
         )
     if unknown := sorted(set(severest or {}) - set(SEVEREST)):
-        raise RecipeError(f"degradation 'film': severest has {unknown[0]!r}; allowed are {', '.join(SEVEREST)}")
+        text = f"degradation 'film': severest has {unknown[0]!r}; allowed are {', '.join(SEVEREST)}"
+        raise RecipeError(text, option="severest")
+    for name, most in (severest or {}).items():
+        if not most <= LIMITS[name]:
+            text = f"degradation 'film': severest {name} is 0 to {LIMITS[name]:g}; got {most:g}"
+            raise RecipeError(text, option="severest")
     if steps[0] > steps[1]:
         raise RecipeError(f"degradation 'film': steps is [least, most], least <= most; got {[*steps]}")
     return FilmChain({**SEVEREST, **(severest or {})}, steps, untouched)

@@ -180,6 +180,8 @@ def kept_contrast(
 ) -> tuple[float, float]:
     """Return the share of the contrast of inserted lines that a degraded film, and its restored one, still have.
 
+    NaN of a film that is white all over.
+
     Args:
         clean: the reference (H, W) in [0, 1].
         contrast: of the lines, see `insert_lines`.
@@ -189,7 +191,7 @@ def kept_contrast(
         without: `clean` degraded, and that restored, where they are known already; None: they are made here.
     """
     lined, lines = insert_lines(clean, contrast, rng)
-    reference = line_contrast(lined, clean, lines)
+    reference = line_contrast(lined, clean, lines) or float("nan")  # a white film holds no brighter line
     if without is None:
         worse = degrade(clean)
         without = worse, restore(worse)
@@ -222,9 +224,9 @@ def by_patient(
     Args:
         values: columns (N,) by name; NaN where a row has no value, it then does not count.
         patients: of each of the N rows; all rows of a patient are drawn together.
-        shares: columns of zeros and ones. Where all rows are alike, as where no film was harmed, all resamples are, and
-            a width of zero would look like certainty: the interval is then the exact binomial one (Clopper and Pearson)
-            over patients, each counted once.
+        shares: columns of zeros and ones, not differences of such. Where all rows are alike, as where no film was
+            harmed, all resamples are, and a width of zero would look like certainty: the interval is then the exact
+            binomial one (Clopper and Pearson) over patients, each counted once.
         seed: of the resamples.
 
     Raises:
@@ -246,7 +248,7 @@ def _interval(column: Values, at: NDArray[np.int64], times: NDArray[np.int64], *
     mean, units, counted = float(column[known].mean()), times.shape[1], len(np.unique(at[known]))
     if counted < 2:
         return Interval(mean, float("nan"), float("nan"))
-    if share and mean in (0.0, 1.0):
+    if share and set(column[known]) in ({0.0}, {1.0}):
         end = float(0.025 ** (1 / counted))
         return Interval(mean, 0.0, 1 - end) if mean == 0 else Interval(mean, end, 1.0)
     total, size = np.bincount(at[known], column[known], units), np.bincount(at[known], minlength=units)

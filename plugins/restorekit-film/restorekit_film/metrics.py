@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -43,11 +44,11 @@ class _AgainstTruth(_Scored):
         """Return (B, 1), of `image` (B, C, *S) and the batch's truth.
 
         Raises:
-            DataError: if there is no truth, or its size differs.
+            DataError: if there is no truth, its size differs, or a value is not finite.
         """
         if batch.truth is None:
             raise DataError(f"{batch.key[0]}: {type(self).__name__} requires the truth, and there is none")
-        made, truth = _gray(image), _gray(batch.truth)
+        made, truth = (_gray(one, batch.key) for one in (image, batch.truth))
         if made.shape != truth.shape:
             sizes = f"{made.shape[1:]} and {truth.shape[1:]}"
             raise DataError(f"{batch.key[0]}: an image and its truth differ in size: {sizes}")
@@ -123,8 +124,12 @@ class Checkerboard(_Scored):
     )
 
     def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return (B, 1), of `image` (B, C, H, W); NaN below 64 pixels."""
-        return np.array([[evaluation.checkerboard(one)] for one in _gray(image)])
+        """Return (B, 1), of `image` (B, C, H, W); NaN below 64 pixels.
+
+        Raises:
+            DataError: if a value is not finite.
+        """
+        return np.array([[evaluation.checkerboard(one)] for one in _gray(image, batch.key)])
 
 
 def psnr_aligned(domain: Domain, *, cap: Annotated[float, Field(gt=0)] | None = None) -> Metric:
@@ -166,7 +171,11 @@ def checkerboard(domain: Domain) -> Metric:
     return Checkerboard()
 
 
-def _gray(image: Tensor) -> NDArray[np.float64]:
+def _gray(image: Tensor, keys: Sequence[str]) -> NDArray[np.float64]:
     """Return (B, *S) in [0, 1] from (B, C, *S) in [-1, 1]."""
-    made: NDArray[np.float64] = ((image.detach().cpu().double().clamp(-1, 1).mean(1) + 1) / 2).numpy()
+    values = image.detach().cpu().double()
+    for one, key in zip(values, keys, strict=True):
+        if not one.isfinite().all():
+            raise DataError(f"{key}: the image holds a value that is not finite; no score fits")
+    made: NDArray[np.float64] = ((values.clamp(-1, 1).mean(1) + 1) / 2).numpy()
     return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,6 +43,7 @@ class FilmPairs(WrappedDataset):
         self.truth, self.split, self.fresh, self.crop = truth, split, fresh, crop
         self.lines, self.tones = lines, tones
         self.has_truth = True
+        self.draws += 1
         self.chain = self._made(chain)
 
     def _made(self, chain: Callable[[Domain], Any]) -> FilmChain | None:
@@ -64,7 +64,7 @@ class FilmPairs(WrappedDataset):
         sample = self.inner.load(index, rng)
         if self.chain is None:
             return sample
-        chance = rng if self.fresh else torch.Generator().manual_seed(_seed(self.split, self.records[index].key))
+        chance = rng if self.fresh else self.fixed_rng(self.split, index)
         clean, target, mask = sample.image, sample.target, sample.mask
         if self.crop is not None:
             start, size = _square(clean, self.crop, chance)
@@ -138,7 +138,3 @@ def _square(image: Tensor, side: int, rng: torch.Generator) -> tuple[list[int], 
     size = [min(side, n) for n in image.shape[1:]]
     room = [have - want for have, want in zip(image.shape[1:], size, strict=True)]
     return [int(torch.randint(n + 1, (), generator=rng)) for n in room], size
-
-
-def _seed(split: str, key: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{split}\0{key}".encode()).digest()[:8], "big") >> 1

@@ -113,6 +113,23 @@ def test_unknown_step_is_refused() -> None:
         film(Domain("a", 1, (8, 8)), severest={"fog": 1.0})
 
 
+@pytest.mark.parametrize(("step", "most"), [("contrast", 1.2), ("clipping", 1.0), ("jpeg", 100.0), ("grid", 2.0)])
+def test_severities_that_would_turn_tones_round_or_have_no_meaning_are_refused(step: str, most: float) -> None:
+    with pytest.raises(RecipeError, match=f"severest {step} is 0 to"):
+        film(Domain("a", 1, (8, 8)), severest={step: most})
+
+
+def test_pairs_of_degraded_films_have_random_numbers_of_their_own() -> None:
+    options = {"severest": {name: 0.0 for name in SEVEREST if name != "varying_noise"}, "steps": [1, 1]}
+    chain = {"name": "film", "untouched": 0.0, **options}
+    inner = {"name": "phantom", "side": "b", "count": 3, "val": 2, "test": 1, "size": [48, 56]}
+    once = pairs(degradation=chain, dataset=inner).load(0, rng())
+    twice = pairs(degradation=chain, dataset={"name": "film_pairs", "dataset": inner, "degradation": chain})
+    first, second = once.image - once.truth, twice.load(0, rng()).image - once.image
+    assert once.drawn != twice.load(0, rng()).drawn
+    assert abs(np.corrcoef(first.flatten(), second.flatten())[0, 1]) < 0.2
+
+
 def pairs(split: str = "train", **options: object) -> Dataset:
     inner = {"name": "phantom", "side": "b", "count": 3, "val": 2, "test": 1, "size": [48, 56]}
     spec = {"name": "film_pairs", "dataset": inner, **options}

@@ -93,6 +93,12 @@ def test_a_share_of_none_or_all_has_the_exact_interval_over_patients(value: int)
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
 
 
+def test_films_that_cancel_each_other_have_the_interval_of_resamples() -> None:
+    found = by_patient({"harm": np.array([1.0, -1.0, 0.0, 0.0])}, [*"abcd"], shares=("harm",))["harm"]
+    assert found.mean == 0
+    assert found.low == -found.high < 0
+
+
 @pytest.mark.parametrize("change", ["films", "twice", "inputs"])
 def test_tables_of_other_draws_are_refused(script: ModuleType, change: str) -> None:
     other = rows()

@@ -55,3 +55,11 @@ def test_a_missing_seed_is_refused(script: ModuleType, tmp_path: Path) -> None:
     first = [run(tmp_path / "a1"), run(tmp_path / "a2")]
     with pytest.raises(SystemExit, match="as many runs"):
         script.compared({"a": first, "b": [run(tmp_path / "b")]})
+
+
+def test_a_difference_of_harm_is_no_share(script: ModuleType, tmp_path: Path) -> None:
+    better, worse = run(tmp_path / "a", more=0.75), run(tmp_path / "b")
+    found = script.compared({"a": [better], "b": [worse]})["differences"]["b"]["harm"]
+    assert found == {"mean": -0.25, "low": -0.5, "high": 0.0}
+    alike = script.compared({"a": [worse], "b": [run(tmp_path / "c")]})["differences"]["b"]["harm"]
+    assert alike == {"mean": 0.0, "low": 0.0, "high": 0.0}

@@ -97,6 +97,14 @@ def test_severities_are_drawn_uniformly_in_photons_and_gray_levels() -> None:
         photon_noise(DOMAIN, photons=(300, 50))
 
 
+def test_noise_in_a_blend_is_stored_once() -> None:
+    film = torch.rand(1, 64, 64, generator=rng()) * 2 - 1
+    noise = photon_noise(DOMAIN)
+    blend = plugins.load().parts.resolve("degradation", {"name": "blend", "degradations": ["photon_noise"]})(DOMAIN)
+    drawn = noise.draw(rng(1))
+    assert torch.equal(blend.apply(film, drawn, rng(2)), noise.apply(film, drawn, rng(2)))
+
+
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     place = Path(__file__).parents[1] / "benchmarks" / "score_denoising.py"

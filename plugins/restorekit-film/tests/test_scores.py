@@ -9,7 +9,7 @@ from restorekit_film.evaluation import align, checkerboard, insert_lines, kept_c
 from scipy import ndimage
 from sklearn.isotonic import IsotonicRegression
 
-from restorekit import Batch, Domain, Metric
+from restorekit import Batch, DataError, Domain, Metric
 from restorekit.discovery import plugins
 
 
@@ -110,3 +110,21 @@ def test_lines_keep_clear_of_each_other_and_add_their_contrast() -> None:
     assert len(lines) == 10
     assert (lined - clean).sum() == pytest.approx(10 * 48 * 5 / 255)
     assert line_contrast(lined, clean, lines) == pytest.approx(5 / 255)
+
+
+@pytest.mark.parametrize("name", ["psnr_aligned", "ssim_aligned", "tone_error", "checkerboard"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_image_with_a_value_that_is_not_finite_is_named(name: str, value: float) -> None:
+    truth = torch.zeros(2, 1, 64, 64)
+    broken = truth.clone()
+    broken[1, 0, 3, 3] = value
+    with pytest.raises(DataError, match=r"^second: "):
+        metric(name).measure(broken, None, Batch(broken, ("first", "second"), truth=truth))
+
+
+def test_of_a_white_film_no_contrast_of_lines_is_known() -> None:
+    def same(image: np.ndarray) -> np.ndarray:
+        return image
+
+    found = kept_contrast(np.ones((128, 128)), 5 / 255, same, same, np.random.default_rng(0))
+    assert np.isnan(found).all()
