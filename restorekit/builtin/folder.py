@@ -10,6 +10,7 @@ Of one folder without them, `test` and `val` take shares.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -197,7 +198,15 @@ def folder(
 def _by_table(table: Path, base: Path) -> dict[str, ManifestRow]:
     columns = {"path": "file", "label": "label"}  # named, hence required
     rows, _ = read_manifest(table, columns, base, take=("path", "label", "patient", "source", "low", "high"))
-    return {row.path: row for row in rows}
+    found: dict[str, ManifestRow] = {}
+    for row in rows:
+        key = Path(os.path.relpath(base / row.path, base)).as_posix()  # however the table writes it
+        if key.startswith("../"):
+            raise DataError(f"{row.where}: {row.path!r} is not in {base}, whose files the table names")
+        if key in found:
+            raise DataError(f"{row.where}: {row.path!r} names {key}, as {found[key].path!r} does; one row is expected")
+        found[key] = row
+    return found
 
 
 def _unknown(label: str, classes: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from restorekit.core.formats import Intensity
 from restorekit.io.derived import derived_from
-from restorekit.io.files import remembered
+from restorekit.io.files import remember, remembered, stamp_of
 from restorekit.io.images import read_image
 
 __all__ = ["Facts", "Memory", "facts_of", "pixels_digest", "remembering"]
 
-FORMAT = 8
+FORMAT = 9
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
 _TABLE = (
-    f"facts_{FORMAT} (path TEXT, dims INTEGER, size INTEGER, time INTEGER, entry INTEGER, facts TEXT"
+    f"facts_{FORMAT} (path BLOB, dims INTEGER, size INTEGER, time INTEGER, entry INTEGER, facts TEXT"
     ", PRIMARY KEY (path, dims))"
 )
 HASHED = 32
@@ -106,8 +106,13 @@ def pixels_digest(values: NDArray[Any]) -> str:
 
 def _digest(values: NDArray[Any], *, finite: bool) -> str:
     digest = hashlib.blake2b(str(values.shape).encode(), digest_size=16)
-    steps = ((values + 1) * 32767.5 + 0.5).astype(np.uint16) if finite else np.ascontiguousarray(values)
-    digest.update(steps.tobytes())
+    if finite:
+        steps = values.astype(np.float64)  # in float32, values of 12 bits lie too near to the ends of a step
+        steps += 1
+        steps *= 32767.5
+        steps += 0.5
+        values = steps.astype(np.uint16)
+    digest.update(values.tobytes())
     return digest.hexdigest()
 
 
@@ -136,14 +141,11 @@ def _with_source(found: Facts, path: Path) -> Facts:
 
 
 class Memory:
-    """Cache of facts by file, axes, size and times of change. A damaged cache only costs time.
-
-    The time of change of its content can be set, as copying does; that of the file's entry cannot.
-    """
+    """Cache of facts by file, axes, size and times of change. A damaged cache only costs time."""
 
     def __init__(self, base: sqlite3.Connection | None) -> None:
         self.base = base
-        self.new: list[tuple[str, int, int, int, int, str]] = []
+        self.new: list[tuple[bytes, int, int, int, int, str]] = []
 
     def read(self, path: Path, dims: int | None = None, range: tuple[float, float] | None = None) -> Facts:
         """Return the facts of a file, from the cache or by `read_image`.
@@ -156,14 +158,12 @@ class Memory:
         Raises:
             DataError: if it cannot be read.
         """
-        place = os.path.abspath(path)
         try:
-            stat = os.stat(place)
+            of = (os.fsencode(os.path.abspath(path)), dims or 0, *stamp_of(path))
         except OSError:
             return facts_of(*read_image(path))  # which reports what is wrong
         if range is not None:
             return _with_source(facts_of(*read_image(path, range=range, dims=dims)), path)
-        of = (place, dims or 0, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         known = self._known(*of)
         if known is not None:
             return known
@@ -173,7 +173,7 @@ class Memory:
             self.keep()
         return found
 
-    def _known(self, *of: str | int) -> Facts | None:
+    def _known(self, *of: bytes | int) -> Facts | None:
         if self.base is None:
             return None
         ask = f"SELECT facts FROM facts_{FORMAT} WHERE path = ? AND dims = ? AND size = ? AND time = ? AND entry = ?"
@@ -186,9 +186,7 @@ class Memory:
 
     def keep(self) -> None:
         """Store new facts."""
-        if self.base is not None:
-            with suppress(sqlite3.Error), self.base:
-                self.base.executemany(f"INSERT OR REPLACE INTO facts_{FORMAT} VALUES (?, ?, ?, ?, ?, ?)", self.new)
+        remember(self.base, f"facts_{FORMAT}", self.new)
         self.new.clear()
 
 

@@ -17,6 +17,7 @@ from restorekit.core.tasks import Target, Task
 from restorekit.data.image_facts import Facts, remembering
 from restorekit.data.splits import Side, Splits, TruthOf
 from restorekit.io.depths import decide, survey
+from restorekit.io.files import printable, require_utf8
 from restorekit.io.images import find_images, read_image, skipped_images
 from restorekit.io.manifests import ManifestRow, read_manifest
 from restorekit.io.vocabulary import split_and_side
@@ -142,7 +143,7 @@ def listed_folder_items(
     if others:
         errors.append(
             f"{file} names {len(rows)} of {len(found)} images of the folder; {len(others)} are named by no row, such "
-            f"as {others[0]}: of these only the pixels and the folder were checked"
+            f"as {printable(others[0])}: of these only the pixels and the folder were checked"
         )
     if differing:
         errors.append(
@@ -184,7 +185,7 @@ def skipped_files(found: Iterable[tuple[Path, str]]) -> list[str]:
     for reason, files in reasons.items():
         one = len(files) == 1
         count = "1 file looks like an image and is" if one else f"{len(files)} files look like images and are"
-        lines.append(f"{count} not read, such as {files[0]}: {reason}")
+        lines.append(f"{count} not read, such as {printable(files[0])}: {reason}")
     return lines
 
 
@@ -247,6 +248,7 @@ def _read(items: Iterable[Item], count: int, report: Report) -> Iterator[Item]:
                 report(f"read {at} of {count} images")
             assert item.file is not None
             try:
+                require_utf8(item.name)
                 seen = memory.read(item.file, range=item.range)
             except DataError as error:
                 yield replace(item, error=str(error))

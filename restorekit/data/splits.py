@@ -20,7 +20,7 @@ from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.data.image_facts import Facts, Memory, facts_of, remembering
 from restorekit.data.targets import target_cells, target_text
 from restorekit.io.depths import DepthError
-from restorekit.io.files import read_own_json, read_own_text
+from restorekit.io.files import read_own_json, read_own_text, require_utf8
 from restorekit.io.images import expecting
 from restorekit.io.tables import CsvWriter
 from restorekit.io.vocabulary import SPLITS
@@ -267,7 +267,7 @@ def listed(recipe: AnyRecipe, parts: Parts) -> Splits:
                     else recipe.part(parts, "data", name)(root, split)
                 )
             domain = Domain(name, data.channels, tuple(data.sizes[name]), dataset.task)
-            _check_targets(name, dataset)
+            _check_records(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     if data.b_is_truth and len(sides["train", "a"]) and not sides["train", "a"].dataset.has_truth:
         why = f"same needs a dataset of a that has the truth of its images, such as degraded; got {data.a.name}"
@@ -442,9 +442,10 @@ def _alike(splits: Splits) -> Splits:
     return replace(splits, looks=looks)
 
 
-def _check_targets(name: SideName, dataset: Dataset) -> None:
+def _check_records(name: SideName, dataset: Dataset) -> None:
     for record in dataset.records:
         try:
+            require_utf8(record.key)
             dataset.task.require(record.target, record.key)
         except DataError as error:
             raise DataError(f"data.{name}: {error}") from error

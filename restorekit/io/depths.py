@@ -18,24 +18,26 @@ from pathlib import Path
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Depths
-from restorekit.io.files import remembered
+from restorekit.io.files import remember, remembered, stamp_of
 from restorekit.io.filetypes import format_by_content
 from restorekit.io.images import states_range, stored_image
 from restorekit.io.intensity import DEPTHS, HINT, depth_of, hint_for, values_of
 
 __all__ = ["DepthError", "FileDepth", "decide", "depths_of", "survey"]
 
-FORMAT = 4
+FORMAT = 5
 """Goes up when a format's reader returns other facts of values: files that are remembered are then read again."""
 _TABLE = (
-    f"depths_{FORMAT} (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
+    f"depths_{FORMAT} (path BLOB PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
     ", format TEXT, least INTEGER, most INTEGER, kind TEXT, unit TEXT)"
 )
 _MAY_BE_DEEP = ("PNG", "TIFF", "NPY", "NPZ", "NIFTI", "DICOM")
 """Formats that hold integers of 16 bits and need not state how many bits are used, or what is black and white."""
 FEW = 10
 """One file of more than this many may be of another depth than all others: it is taken for a dark one, and named."""
-_Key = tuple[str, int, int, int]
+_Key = tuple[bytes, int, int, int]
+KEPT = 500
+"""Files after which what was found is stored."""
 
 
 class DepthError(DataError):
@@ -80,16 +82,19 @@ def survey(files: Sequence[Path]) -> dict[Path, FileDepth]:
     """Return what each file holds that is of 16-bit integers and does not state its bits.
 
     A file is decoded once, and remembered in the user's cache folder until its size or one of its times of change is
-    another. The time of change of its content can be set, as copying does; that of the file's entry cannot.
-    Files that cannot be read are left out: loading them raises the error.
+    another. Files that cannot be read are left out: loading them raises the error.
     """
     found: dict[Path, FileDepth] = {}
     with remembered("depths", _TABLE) as base:
-        for path in files:
-            with suppress(OSError):
-                known = _of_file(path, base)
-                if known is not None:
-                    found[path] = known
+        memory = _Memory(base)
+        try:
+            for path in files:
+                with suppress(OSError):
+                    known = _of_file(path, memory)
+                    if known is not None:
+                        found[path] = known
+        finally:
+            memory.keep()
     return found
 
 
@@ -152,28 +157,57 @@ def _odd_ones(files: Mapping[Path, FileDepth], bits: int, place: str) -> tuple[s
     return tuple(alone)
 
 
-def _of_file(path: Path, base: sqlite3.Connection | None) -> FileDepth | None:
-    stat = os.stat(path)
-    key = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+class _Memory:
+    """What was found of files, in the user's cache folder."""
+
+    def __init__(self, base: sqlite3.Connection | None) -> None:
+        self.base = base
+        self.new: list[tuple[object, ...]] = []
+
+    def recalled(self, key: _Key) -> tuple[FileDepth | None] | None:
+        if self.base is None:
+            return None
+        ask = (
+            f"SELECT format, least, most, kind, unit FROM depths_{FORMAT}"
+            " WHERE path = ? AND size = ? AND time = ? AND entry = ?"
+        )
+        with suppress(sqlite3.Error):
+            row = self.base.execute(ask, key).fetchone()
+            if row is not None:
+                format, least, most, kind, unit = row
+                return (
+                    None if format is None else FileDepth(str(format), int(least), int(most), str(kind), str(unit)),
+                )
+        return None
+
+    def add(self, key: _Key, found: FileDepth | None) -> None:
+        self.new.append((*key, *(astuple(found) if found else (None,) * 5)))
+        if len(self.new) >= KEPT:
+            self.keep()
+
+    def keep(self) -> None:
+        remember(self.base, f"depths_{FORMAT}", self.new)
+        self.new.clear()
+
+
+def _of_file(path: Path, memory: _Memory) -> FileDepth | None:
+    key = (os.fsencode(os.path.abspath(path)), *stamp_of(path))
     if key not in _seen:
-        _seen[key] = _looked_at(path, key, base)
+        _seen[key] = _looked_at(path, key, memory)
     return _seen[key]
 
 
-def _looked_at(path: Path, key: _Key, base: sqlite3.Connection | None) -> FileDepth | None:
+def _looked_at(path: Path, key: _Key, memory: _Memory) -> FileDepth | None:
     format = format_by_content(path)
     if format not in _MAY_BE_DEEP or (format == "PNG" and _png_depth(path) != 16):
         return None
     if format == "DICOM" and states_range(path):
         return None
-    known = _recalled(key, base)
+    known = memory.recalled(key)
     if known is not None:
         return known[0]
     found = _decoded(path)
-    if base is not None:
-        row = (*key, *(astuple(found) if found else (None,) * 5))
-        with suppress(sqlite3.Error):
-            base.execute(f"INSERT OR REPLACE INTO depths_{FORMAT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    memory.add(key, found)
     return found
 
 
@@ -195,18 +229,3 @@ def _png_depth(path: Path) -> int:
     with path.open("rb") as stream:
         head = stream.read(25)
     return head[24] if len(head) == 25 else 0
-
-
-def _recalled(key: _Key, base: sqlite3.Connection | None) -> tuple[FileDepth | None] | None:
-    if base is None:
-        return None
-    ask = (
-        f"SELECT format, least, most, kind, unit FROM depths_{FORMAT}"
-        " WHERE path = ? AND size = ? AND time = ? AND entry = ?"
-    )
-    with suppress(sqlite3.Error):
-        row = base.execute(ask, key).fetchone()
-        if row is not None:
-            format, least, most, kind, unit = row
-            return (None if format is None else FileDepth(str(format), int(least), int(most), str(kind), str(unit)),)
-    return None

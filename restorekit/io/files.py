@@ -24,11 +24,15 @@ __all__ = [
     "as_path",
     "cache_folder",
     "files_below",
+    "printable",
     "read_own_json",
     "read_own_text",
+    "remember",
     "remembered",
     "replacing",
     "require_folder",
+    "require_utf8",
+    "stamp_of",
     "write_text",
 ]
 
@@ -52,6 +56,23 @@ def as_path(value: object, name: str = "path") -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise DataError(f"{name}: got {text!r}; allowed: a path that is not empty, as str or pathlib.Path")
     return Path(text)
+
+
+def require_utf8(name: str) -> None:
+    """Refuse the name of a file that is no UTF-8, which no table or report of a run can hold.
+
+    Raises:
+        DataError: with the name.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{printable(name)}: is no UTF-8; rename the file") from error
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path as text that every file holds: what is no UTF-8 becomes an escape in ASCII."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 
 def require_folder(folder: Path) -> None:
@@ -105,21 +126,22 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text, line ends as they are.
+    """Write UTF-8 text, line ends as they are; names of files that are no UTF-8 as the bytes that they are.
 
     Raises:
         DataError: if `path` is no path.
         OSError: if the file cannot be written.
     """
     with replacing(as_path(path)) as stream:
-        stream.write(text.encode())
+        stream.write(text.encode("utf-8", "surrogateescape"))
 
 
-def files_below(folder: str | os.PathLike[str], *, above: tuple[str, ...] = ()) -> Iterator[Path]:
+def files_below(folder: str | os.PathLike[str], *, broken: bool = False, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """Yield every file below a folder, links followed, but none of hidden names, nor round in a circle.
 
     Args:
         folder: where to look.
+        broken: yield the links that lead to no file instead.
         above: the true places of the folders that led to it.
 
     Raises:
@@ -132,10 +154,19 @@ def files_below(folder: str | os.PathLike[str], *, above: tuple[str, ...] = ()) 
     with os.scandir(folder) as entries:
         seen = [entry for entry in entries if not entry.name.startswith(".")]
     for entry in seen:
-        if entry.is_dir():
-            yield from files_below(Path(entry.path), above=(*above, here))
-        elif entry.is_file():
+        kind = _kind(entry)
+        if kind == "folder":
+            yield from files_below(Path(entry.path), broken=broken, above=(*above, here))
+        elif kind == "file" if not broken else not kind and entry.is_symlink():
             yield Path(entry.path)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return whether an entry is a folder or a file, or leads to one; empty: neither."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+    except OSError:  # of a link, such as one that leads to itself
+        return ""
 
 
 class StepTable:
@@ -234,9 +265,33 @@ def cache_folder() -> Path:
     raise OSError("this user has no home folder; set RESTOREKIT_CACHE")
 
 
+def stamp_of(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """Return the size of a file, and when its content and its entry were changed, in nanoseconds.
+
+    What is remembered of a file counts while these are the same. The time of its content can be set, as copying does;
+    that of its entry cannot.
+
+    Raises:
+        OSError: if it is not there.
+    """
+    about = os.stat(path)
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
+def remember(base: sqlite3.Connection | None, table: str, rows: Sequence[Sequence[object]]) -> None:
+    """Add rows to a table of a cache at once, in place of those with the same key; where it cannot be, time is lost.
+
+    No other process waits meanwhile for longer than that takes. Paths are to be bytes: not every name is text.
+    """
+    if base is not None and rows:
+        places = ", ".join("?" * len(rows[0]))
+        with suppress(sqlite3.Error), base:
+            base.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
+
+
 @contextmanager
 def remembered(name: str, table: str) -> Iterator[sqlite3.Connection | None]:
-    """Open the cache NAME.sqlite of `cache_folder`, and save it at the end.
+    """Open the cache NAME.sqlite of `cache_folder`; `remember` adds to it.
 
     Args:
         name: of the file, without its ending.
@@ -254,6 +309,4 @@ def remembered(name: str, table: str) -> Iterator[sqlite3.Connection | None]:
         yield base
     finally:
         if base is not None:
-            with suppress(sqlite3.Error):
-                base.commit()
             base.close()

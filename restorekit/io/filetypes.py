@@ -114,11 +114,13 @@ def skipped_images(folder: str | os.PathLike[str]) -> list[tuple[Path, str]]:
     """Return the image files below `folder` that `find_images` leaves out, sorted, each with the reason in a few words.
 
     These are files of formats that are not read, by content or suffix; images whose names have a suffix of no image;
-    files without a suffix that cannot be opened; and masks beside their images. Hidden files are left out.
+    files without a suffix that cannot be opened; masks beside their images; and links that lead to no file. Hidden
+    files are left out.
     """
     unknown = sorted(path for path in files_below(folder) if not _is_found(path))
-    reasons = ((path, _reason(path)) for path in unknown)
-    return [(path, reason) for path, reason in reasons if reason]
+    reasons = [(path, _reason(path)) for path in unknown]
+    lost = [(path, "a link that leads to no file") for path in files_below(folder, broken=True) if _may_be_image(path)]
+    return sorted((path, reason) for path, reason in [*reasons, *lost] if reason)
 
 
 def format_by_name(path: Path) -> str | None:
@@ -172,6 +174,11 @@ def _unpacked_head(path: Path) -> bytes:
         return b""
 
 
+def _may_be_image(path: Path) -> bool:
+    """True if the name of a file does not say that it is no image."""
+    return format_by_name(path) is not None or _is_bare(path) or path.suffix.lower() in _OTHER_SUFFIXES
+
+
 def _is_bare(path: Path) -> bool:
     return not path.suffix or path.suffix[1:].isdigit()
 
@@ -207,8 +214,7 @@ def _reason(path: Path) -> str:
         packed = head[:2] == b"\x1f\x8b"
         head = _unpacked_head(path) if packed else head
     except OSError as error:
-        known = _is_bare(path) or path.suffix.lower() in _OTHER_SUFFIXES
-        return f"cannot be opened ({error.strerror or error})" if known else ""
+        return f"cannot be opened ({error.strerror or error})" if _may_be_image(path) else ""
     format = _known(head)
     if format == "NPZ":  # every ZIP archive and office document begins so
         format = "NPZ" if b".npy" in head else None

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from restorekit.core.errors import STOPPING, DataError, message_of, unknown
 from restorekit.core.formats import Format, Frames, Intensity
 from restorekit.io.derived import Derived
-from restorekit.io.files import replacing
+from restorekit.io.files import replacing, stamp_of
 from restorekit.io.filetypes import (
     FORMATS,
     SUFFIXES,
@@ -185,6 +185,8 @@ def write_image(
     if known.format != format:
         known = carried_over(known)
     known = replace(known, bits=stated_bits(known))
+    if format == "NIFTI":  # other programs know by the name alone whether a file is packed
+        known = replace(known, details={**known.details, "packed": path.suffix.lower() == ".gz"})
     if derived is not None:
         if format not in ("PNG", "TIFF"):
             raise DataError(f"{path}: a {format} file cannot state that it is derived; write PNG or TIFF")
@@ -324,8 +326,7 @@ def _stored(path: Path, frame: int | None, dims: int | None) -> tuple[str, Store
     cache = _cache.get()
     if cache is None:
         return _decoded(path, frame, dims)
-    stat = path.stat()
-    key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns, frame, dims)
+    key = (str(path.absolute()), *stamp_of(path), frame, dims)
     found = cache.get(key)
     if found is None:
         found = _decoded(path, frame, dims)

@@ -132,15 +132,7 @@ def to_unit(
         array = np.clip(array, low, high)
     beyond_count, cut = (0, False) if exceeds else _beyond(array, (low, high), beyond, stored.padding)
     photometric = stored.photometric or ("MONOCHROME2" if array.shape[0] == 1 else "RGB")
-    if (low, high) == (-1, 1) and array.dtype.kind == "f":
-        unit = array.astype(np.float32)
-    else:  # 16 bits fit into float32 with room to spare; wider values are mapped in float64
-        narrow = array.dtype.itemsize <= 2 and array.dtype.kind in "ui"
-        values: NDArray[Any] = array.astype(np.float32 if narrow else np.float64)
-        values -= low  # in place: fresh pages for every step take longer than the arithmetic
-        values /= (high - low) / 2
-        values -= 1
-        unit = values.astype(np.float32, copy=False)
+    unit = _mapped(array, low, high)
     if cut:
         unit = np.clip(unit, -1, 1, out=unit)
     if photometric == "MONOCHROME1":
@@ -168,6 +160,27 @@ def to_unit(
     if stored.low is None:
         known = replace(known, bits=stated_bits(known))
     return np.ascontiguousarray(unit), known
+
+
+def _mapped(array: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    """Return a new array in which low is -1 and high is 1: for whole numbers, that which is nearest to the exact value.
+
+    So equal values become equal whatever type holds them, and the data check knows the same pixels in any format.
+    """
+    if (low, high) == (-1, 1) and array.dtype.kind == "f":
+        return np.asarray(array.astype(np.float32))
+    narrow = array.dtype.kind in "ui" and array.dtype.itemsize <= 2
+    if narrow and low.is_integer() and high.is_integer() and max(abs(low), abs(high)) < FLOAT32_STEPS / 4:
+        unit: NDArray[np.float32] = array.astype(np.float32)  # in place: fresh pages take longer than the arithmetic
+        unit *= 2
+        unit -= low + high
+        unit /= high - low  # the only step that rounds
+        return unit
+    values = array.astype(np.float64)
+    values -= low
+    values /= (high - low) / 2
+    values -= 1
+    return values.astype(np.float32)
 
 
 def _beyond(

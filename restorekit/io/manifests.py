@@ -72,7 +72,7 @@ def read_manifest(
     if wrong:
         raise DataError(f"{file}: {unknown('column of a manifest', wrong[0], COLUMNS)}")
     head, lines = _parquet(file) if file.suffix.lower() in PARQUET else _csv(file)
-    called = {name: _written(file, column, head) for name, column in called.items()}
+    called = {name: _written(file, called[name], head) for name in take}
     there = {name for name in take if called[name] in head}
     lacks = [called[name] for name in take if name not in there and (name == "path" or name in (columns or {}))]
     if lacks:
@@ -101,8 +101,6 @@ def read_manifest(
 
 def _written(file: Path, column: str, head: Collection[str]) -> str:
     """Return how a table writes the name of a column: case and spaces around it do not count."""
-    if column in head:
-        return column
     found = [name for name in head if name.strip().casefold() == column.strip().casefold()]
     if len(found) > 1:
         raise DataError(f"{file}:1: columns {found[0]!r} and {found[1]!r} both mean {column}; keep one")
@@ -159,7 +157,11 @@ def _csv_lines(file: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, d
     try:
         for line in reader:
             # A row of several lines is named by its first.
-            yield read + 1, {name: cell or "" for name, cell in line.items() if isinstance(name, str)}
+            cells = {name: cell or "" for name, cell in line.items() if isinstance(name, str)}
+            if any(cell.strip() for cell in line.get(None) or ()):
+                why = "has more cells than the head line; quote a cell that holds a comma"
+                raise DataError(f"{file}:{read + 1}: {why}")
+            yield read + 1, cells
             read = reader.line_num
     except csv.Error as error:
         raise DataError(f"{file}:{read + 1}: is not CSV ({error})") from error

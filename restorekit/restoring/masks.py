@@ -47,6 +47,6 @@ def write_mask(path: Path, mask: NDArray[np.int64], intensity: Intensity) -> Non
     plain = Intensity("uint8", 0, MOST, 1, format_by_name(path) or "", details={"channels": False})
     if plain.format == "NIFTI":
         details = intensity.details if intensity.format == "NIFTI" else {}
-        details = {**details, "slope": 1, "inter": 0, "packed": path.suffix == ".gz"}
+        details = {**details, "slope": 1, "inter": 0}
         plain = replace(plain, spacing=intensity.spacing, details=details)
     write_image(path, as_image, plain)

@@ -128,3 +128,17 @@ def test_a_declared_range_is_every_files(tmp_path):
     assert sample.image.tolist() == [[[-1, 0, 1]]]
     assert sample.intensity.high == 10
     assert declared.file(0) is None, "read without the range, the file is not the image"
+
+
+def test_a_table_may_write_a_path_in_any_way(tmp_path):
+    put(tmp_path, "in/1.png", "in/2.png", "3.png")
+    inside = tmp_path / "in"
+    for form in ("./{}", "../in/{}", "sub/../{}", f"{inside}/{{}}"):
+        (inside / "sub").mkdir(exist_ok=True)
+        (inside / "t.csv").write_text(f"file,label,patient\n{form.format('1.png')},a,p1\n{form.format('2.png')},b,p2\n")
+        made = folder(tmp_path, "train", path="in", labels="t.csv")
+        assert [(r.key, r.target, r.group) for r in made.records] == [("1.png", 0, "p1"), ("2.png", 1, "p2")]
+    for second, named in (("../3.png", "is not in"), ("./1.png", "named twice"), ("sub/../1.png", "names 1.png")):
+        (inside / "t.csv").write_text(f"file,label\n1.png,a\n{second},b\n")
+        with pytest.raises(DataError, match=rf"t\.csv:3: .*{named}"):
+            folder(tmp_path, "train", path="in", labels="t.csv")

@@ -730,3 +730,25 @@ def test_ranges_of_a_manifest_are_those_that_its_files_are_read_by(tmp_path: Pat
     assert [line.split()[0] for line in found.leaks] == ["0.npy"], "0 and 2 are one film at two scales"
     assert torch.allclose(items[1].load(), film(1), atol=1e-5)
     assert depth_lines(items) == ([], [])
+
+
+def test_a_name_that_is_no_utf8_costs_one_image_and_refuses_a_dataset(
+    base: Path, spec: Spec, plugins: Plugins, tmp_path: Path
+) -> None:
+    place = tmp_path / "films"
+    for split in ("train", "test"):
+        (place / split).mkdir(parents=True)
+        write_image(place / split / "1.png", film(len(split)).numpy())
+    try:
+        shutil.copy(place / "test/1.png", os.fsencode(place / "train") + b"/f\xfcr.png")
+        (place / "train" / os.fsdecode(b"f\xfcr.gif")).write_bytes(b"GIF89a")
+    except OSError:
+        pytest.skip("this file system holds UTF-8 alone")
+    found = examine(folder_items(place, quiet), unseen=skipped_files(images.skipped_images(place)))
+    found.write(tmp_path / "check")
+    assert [line for line in found.unreadable if "no UTF-8" in line] == list(found.unreadable)
+    assert len(found.unreadable) == 1
+    assert not found.leaks
+    side = {"name": "folder", "path": str(place)}
+    with pytest.raises(DataError, match=r"data\.a: .*no UTF-8"):
+        splits.opened(spec(data__a=side, data__b=side), plugins.parts)

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-import os
+import multiprocessing
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,7 @@ from restorekit.data import batches, splits
 from restorekit.data.batches import fit, scoring_batches, steps_per_epoch, training_batches
 from restorekit.data.splits import Splits, open_splits, opened
 from restorekit.discovery.plugins import Plugins
+from restorekit.io import images
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
 from restorekit.recipes.seeds import seed_of
@@ -89,15 +90,21 @@ def test_a_cache_changes_nothing_and_saves_reading(
     small = spec(**files, data__cache={"place": place, "limit": 1e-6})
     assert same(plain, pairs(small, plugins, 0, 8))  # where it is full, files are read
     assert place == "memory" or list((tmp_path / "kept").glob("tmp*")) == []
+    decode, count = images._decoded, multiprocessing.Value("i", 0)
+
+    def counted(*given: Any) -> Any:
+        with count.get_lock():
+            count.value += 1
+        return decode(*given)
+
+    monkeypatch.setattr(images, "_decoded", counted)
     batches = training_batches(open_splits(kept, plugins.parts), kept, 0, 200)
     for _ in range(20):
         next(batches)
-    for path in tmp_path.glob("train*/*"):
-        stat = path.stat()
-        (tmp_path / "broken").write_bytes(bytes(stat.st_size))  # cannot be read any more, but is not looked into
-        os.utime(tmp_path / "broken", ns=(stat.st_mtime_ns, stat.st_mtime_ns))
-        (tmp_path / "broken").replace(path)
+    first = count.value
+    assert 3 <= first <= 3 * max(1, workers)
     assert len(list(batches)) == 180
+    assert count.value == first
 
 
 def test_a_cache_that_is_too_small_says_so(spec: Spec, plugins: Plugins, tmp_path: Path) -> None:

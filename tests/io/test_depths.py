@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,23 @@ def test_joined_datasets_tell_of_each(tmp_path: Path) -> None:
         datasets=[lambda root, split, name=name: folder(root, split, path=name) for name in ("one", "two")],
     )
     assert [one.bits for one in made.depths()] == [12, 16]
+
+
+def test_two_processes_at_once_remember_what_they_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, calls = depths.stored_image, []
+
+    def stored_image(path: Path) -> Any:
+        calls.append(path.name)
+        if path.name == "1.png":  # another one begins and ends meanwhile
+            monkeypatch.setattr(depths, "_seen", {})
+            began = time.monotonic()
+            survey([tmp_path / "2.png", tmp_path / "3.png"])
+            assert time.monotonic() - began < 3, "nobody waits"
+        return read(path)
+
+    monkeypatch.setattr(depths, "stored_image", stored_image)
+    files = [put(tmp_path / f"{at}.png", 4000) for at in range(4)]
+    survey(files[:2])
+    monkeypatch.setattr(depths, "_seen", {})
+    assert len(survey(files)) == 4
+    assert sorted(calls) == [path.name for path in files]

@@ -153,3 +153,14 @@ def test_long_names_are_written(tmp_path: Path, length: int, letter: str) -> Non
     name = stem + "x" * (length - 4 - len(stem.encode())) + ".png"
     write_image(tmp_path / name, np.zeros((1, 4, 4)))
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_links_that_lead_to_no_file_are_reported_and_stop_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded("PNG"))
+    for name, target in (("gone.png", "nowhere"), ("loop.nii.gz", "loop.nii.gz"), ("scan", "nowhere"), ("x.txt", "no")):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "folder").symlink_to("folder")
+    assert [path.name for path in find_images(tmp_path)] == ["a.png"]
+    assert skipped(tmp_path) == dict.fromkeys(
+        ["folder", "gone.png", "loop.nii.gz", "scan"], "a link that leads to no file"
+    )

@@ -63,6 +63,9 @@ def test_parquet_says_the_same(base: Path) -> None:
         ("path,label\na.png,x\n,y\n", r"m.csv:3: names no path"),
         ("path,split\na.png,tst\n", r"m.csv:2: no split is called 'tst'. Did you mean 'test'\?"),
         ('path\na.png\n"b.png\n', r"m.csv:3: is not CSV"),
+        ("path,label,patient\na.png,x,1,\nsub/b.png,a, b,2\n", r"m.csv:3: has more cells than the head line"),
+        ("path,patient,patient\na.png,1,\n", r"m.csv:1: columns 'patient' and 'patient' both mean patient"),
+        ("path,patient,Patient\na.png,1,2\n", r"m.csv:1: columns 'patient' and 'Patient' both mean patient"),
         (b"path\na\xff.png\n", r"m.csv:2: holds a byte that is not UTF-8"),
     ],
 )

@@ -253,3 +253,15 @@ def test_a_restored_volume_keeps_units_and_offset(tmp_path: Path, array: Any) ->
     write_image(tmp_path / "y.nii", image, known)
     assert read_image(tmp_path / "y.nii")[1].spacing == pytest.approx((0.005,) * 3)
     assert np.array_equal(nibabel.load(tmp_path / "y.nii").dataobj.get_unscaled(), array)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("name", ["y.nii", "y.nii.gz", "Y.NII.GZ"])
+@pytest.mark.parametrize("source", ["x.nii", "x.nii.gz"])
+def test_the_name_alone_decides_whether_a_file_is_packed(tmp_path: Path, source: str, name: str, own: bool) -> None:
+    nibabel.save(nibabel.Nifti1Image(NARROW, np.eye(4)), tmp_path / source)
+    image, known = read_image(tmp_path / source)
+    write_image(tmp_path / name, image, known if own else None)
+    assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") is name.lower().endswith(".gz")
+    if own and name[0] == "y":  # nibabel knows small letters
+        assert np.array_equal(nibabel.load(tmp_path / name).dataobj, NARROW)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from restorekit import DataError, Intensity, Stored, to_stored, to_unit, write_image
+from restorekit.data.image_facts import facts_of
 from restorekit.io.images import ImageFiles, read_image
 from restorekit.io.intensity import ambiguous_depth, carried_over, depth_of, stated_bits
 
@@ -192,3 +193,27 @@ def test_a_str_is_a_path(tmp_path: Path) -> None:
     assert to_stored(*read_image(f"{tmp_path}/x.png")).tolist() == [array.tolist()]
     with pytest.raises(DataError, match=r"none\.png"):
         read_image(f"{tmp_path}/none.png")
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_the_same_pixels_are_the_same_in_whatever_type_and_polarity(bits: int) -> None:
+    top = 2**bits - 1
+    array = np.arange(top + 1, dtype=np.uint16).reshape(1, -1, 16)
+    plain, _ = to_unit(Stored(array, bits=bits), "", None)
+    assert np.array_equal(to_unit(Stored(array.astype(np.int32), 0, top), "", None)[0], plain)
+    others = [
+        Stored(array.astype(np.float64), 0, top),  # as after a window or a rescale
+        Stored(top - array, bits=bits, photometric="MONOCHROME1"),
+    ]
+    if bits != 14:  # scaled to the whole depth; of 14 bits float32 does not tell which step some are in
+        others.append(Stored(np.rint(array * (65535 / top)).astype(np.uint16)))
+    for stored in others:
+        image, _ = to_unit(stored, "", None)
+        assert facts_of(image).pixels == facts_of(plain).pixels
+
+
+@example(45.51, 156)
+@given(st.floats(0, 50), st.integers(100, 65535))
+def test_no_value_of_the_range_passes_white(low: float, high: int) -> None:
+    array = np.array([[[high]]], np.uint16)
+    assert to_unit(Stored(array), "", (low, high))[0] == 1

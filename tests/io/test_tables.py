@@ -37,3 +37,10 @@ def test_a_table_as_csv(tmp_path: Path) -> None:
 def test_line_ends_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_text(tmp_path / "own", FORGED)
     assert read_own_text(tmp_path / "own") == FORGED
+
+
+def test_a_name_that_is_no_utf8_is_written_as_the_bytes_that_it_is(tmp_path: Path) -> None:
+    text = io.StringIO()
+    CsvWriter(text).writerow([b"f\xfcr.png".decode("utf-8", "surrogateescape"), "\u00e9"])
+    write_text(tmp_path / "x.csv", text.getvalue())
+    assert (tmp_path / "x.csv").read_bytes() == b"f\xfcr.png,\xc3\xa9\n"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from restorekit import DataError, write_image
+from restorekit import DataError, Intensity, write_image
 from restorekit.io.images import ImageFiles, read_image
 from tests.bits import check_flipped_bits
 
@@ -486,3 +486,13 @@ def test_a_damaged_tag_is_refused(tmp_path: Path) -> None:
 def test_levels_that_are_the_ends_of_the_type_change_nothing(tmp_path: Path) -> None:
     tags: dict[int, tuple[int, Any]] = {50714: (3, [0]), 50717: (3, [255]), 43314: (1, nih_image(nSlices=1))}
     np.testing.assert_array_equal(levels(saved(tmp_path / "x.tif", tiff(GRAY.tobytes(), tags)))[0].round(), GRAY)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("ends", [(0.1, 0.7), (-0.3, 0.9), (0.123456789, 1234.56789)])
+def test_a_range_that_the_type_rounds_holds_the_values_at_its_ends(tmp_path: Path, dtype: str, ends: Any) -> None:
+    image = np.array([[[-1, 0, 1]]], np.float32)
+    write_image(tmp_path / "x.tif", image, Intensity(dtype, *ends, 1, "TIFF"))
+    found, known = read_image(tmp_path / "x.tif")
+    np.testing.assert_allclose(found, image, atol=2e-3 if dtype == "float16" else 1e-6)
+    assert known.dtype == dtype

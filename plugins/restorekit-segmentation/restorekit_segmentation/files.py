@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit import DataError, Intensity, find_images, load, nd, read_image, write_image
+from restorekit import DataError, Intensity, find_images, load, nd, write_image
 
 __all__ = [
     "Area",
@@ -123,7 +123,7 @@ def found_images(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        inside = [one for one in find_images(path) if not one.is_relative_to(out)] if path.is_dir() else [path]
+        inside = [one for one in find_images(path) if not _is_below(one, out)] if path.is_dir() else [path]
         if not inside:
             raise DataError(f"{path}: holds no image")
         for one in inside:
@@ -132,6 +132,10 @@ def found_images(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
                 raise DataError(f"{one}: its mask would be called {name}, as that of {owners[name]}; give them apart")
             found[one] = name
     return found
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def segment_files(
@@ -155,13 +159,13 @@ def segment_files(
 
 
 def _segmented(model: Any, path: Path, name: Path, out: Path, range: Sequence[float] | None, *, native: bool) -> Row:
-    image, intensity = read_image(path, range=range, dims=2)
-    classes, note = classes_of(model, image, native=native)
+    image, intensity = model.format.read(path, range=range, dims=2)  # with the bits that the run's data have
+    classes, note = classes_of(model, torch.from_numpy(image), native=native)
     default, print_note = _print_note(intensity)
     mask, overlay = out / "masks" / name, out / "overlays" / name
     plain = Intensity("uint8", 0, MOST, 1, "PNG", spacing=intensity.spacing)
     write_image(mask, classes[None].astype(np.float32) * (2 / MOST) - 1, plain)
-    write_image(overlay, outlined(image.numpy(), classes))
+    write_image(overlay, outlined(image, classes))
     square = None if intensity.spacing is None or default else prod(intensity.spacing)
     counts = {name: int((classes == at).sum()) for at, name in enumerate(model.outputs) if at}
     areas = {name: Area(count, None if square is None else count * square) for name, count in counts.items()}

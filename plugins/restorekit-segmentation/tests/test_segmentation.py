@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import segmentation_models_pytorch as library
 import torch
 from PIL import Image
 from restorekit_segmentation.agreement import Segmenter, agreement_of, mask_agreement
-from restorekit_segmentation.files import outlined
+from restorekit_segmentation.files import classes_of, outlined
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from restorekit import UNLABELLED, Batch, Domain, Intensity, RestorekitError, Task, read_image, write_image
@@ -266,3 +267,36 @@ def test_metric_refuses_a_run_without_a_head(tmp_path: Path) -> None:
 def test_metric_refuses_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RestorekitError, match="is no run folder"):
         mask_agreement(DOMAIN, segmenter=str(tmp_path))
+
+
+@pytest.mark.usefixtures("capsys")
+def test_film_of_12_bits_is_seen_as_in_training(run: Path, films: Path, tmp_path: Path, segment) -> None:
+    """A run whose 16-bit files hold 12 bits sees a file of such values, which states nothing, as bright as it is."""
+    deep = tmp_path / "deep"
+    shutil.copytree(films, deep)
+    for path in deep.glob("*.png"):
+        image = np.rint((read_image(path)[0].numpy()[0] + 1) * 2047.5).astype(np.uint16)
+        image[0, 0] = 4095
+        Image.fromarray(image).save(path)
+    trained = begun(deep, tmp_path / "run")
+    assert segment(trained, deep / "3.png", "-o", tmp_path / "out") == 0
+    with (tmp_path / "out" / "areas.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    image = read_image(deep / "3.png", range=(0, 4095))[0]
+    classes, _ = classes_of(load_model(trained), image, native=False)
+    assert np.array_equal(np.rint((read_image(row["mask"])[0].numpy()[0] + 1) * 127.5), classes)
+    shown = read_image(row["overlay"])[0].numpy()
+    assert shown[:, 15, 15] == pytest.approx(image.numpy()[:, 15, 15].repeat(3), abs=0.01)
+    assert segment(run, deep / "3.png", "-o", tmp_path / "none") == 3  # nothing states the bits
+
+
+@pytest.mark.usefixtures("capsys")
+def test_masks_of_an_earlier_call_are_no_images(
+    run: Path, films: Path, tmp_path: Path, segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(films / "0.png", tmp_path)
+    for _ in range(2):
+        assert segment(run, tmp_path, "-o", "out") == 0
+        with (tmp_path / "out" / "areas.csv").open(encoding="utf-8") as file:
+            assert len(list(csv.DictReader(file))) == 1

@@ -340,6 +340,8 @@ def test_signals_that_are_not_read_are_reported_with_a_reason(tmp_path: Path) ->
     for name in ("a.csv", "b.txt", "c.mat", "d.rec", "notes.md", "e.dat"):
         put(tmp_path / name, "I\n1\n2\n")
     put(tmp_path / "f.data", b"0       " + b" " * 248)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/g.hea").symlink_to("gone")
     files = made()
     assert [path.name for path in files.find(tmp_path)] == ["a.csv"]
     assert [path.name for path, reason in files.skipped(tmp_path) if reason] == [
@@ -348,4 +350,5 @@ def test_signals_that_are_not_read_are_reported_with_a_reason(tmp_path: Path) ->
         "d.rec",
         "e.dat",
         "f.data",
+        "g.hea",
     ]

@@ -83,12 +83,15 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
             low, high, nominal = float(min(ends)), float(max(ends)), True
         array = array.astype(np.float64) * slope + inter
     details = {"header": header.binaryblock, "version": 2 if kind is nibabel.Nifti2Image else 1, "shape": shape}
-    details |= {"endian": header.endianness, "slope": slope, "inter": inter, "packed": packed}
+    details |= {"endian": header.endianness, "slope": slope, "inter": inter}
     return Stored(array[None], low, high, spacing=spacing, details=details, nominal=nominal)
 
 
 def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensity) -> None:
-    """Write the image with the header of the input, scaled as it was stored; without one, with its spacing alone."""
+    """Write the image with the header of the input, scaled as it was stored; without one, with its spacing alone.
+
+    It is packed by gzip if `details` state "packed".
+    """
     details = intensity.details
     if array.shape[0] != 1:
         raise DataError(f"a NIfTI file holds one channel; got {array.shape[0]}")

@@ -124,7 +124,9 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         array = cast((array - line.inter) / line.slope, details["stored"])
         options["description"], tags = _written(line)
     elif array.dtype.kind == "f":  # so that it can be read again without a declared range
-        tags = _range_tags(array.shape[0], intensity.low, intensity.high, 11)
+        rounded = cast(np.array([intensity.low, intensity.high]), array.dtype)  # as values at the ends are
+        ends = min(intensity.low, float(rounded[0])), max(intensity.high, float(rounded[1]))
+        tags = _range_tags(array.shape[0], *ends, 12 if array.dtype.itemsize == 8 else 11)
     elif array.dtype.kind == "u" and intensity.bits:
         tags = _range_tags(array.shape[0], 0, 2**intensity.bits - 1, 3 if intensity.bits <= 16 else 4)
     if mark := details.get("derived"):
@@ -408,7 +410,7 @@ def _written(line: _Line) -> tuple[str | None, list[tuple[Any, ...]]]:
 
 def _range_tags(samples: int, low: float, high: float, kind: int) -> list[tuple[Any, ...]]:
     """Return SMinSampleValue and SMaxSampleValue; `kind` is the TIFF type of their values."""
-    to = float if kind == 11 else int
+    to = float if kind in (11, 12) else int
     return [(tag, kind, samples, (to(value),) * samples, True) for tag, value in ((340, low), (341, high))]
 
 

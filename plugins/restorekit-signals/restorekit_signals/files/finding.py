@@ -32,8 +32,10 @@ def skipped_signals(folder: Path) -> list[tuple[Path, str]]:
     """Return the files below `folder` that are signals and that `find_signals` leaves out, each with the reason."""
     files = sorted(files_below(folder))
     parts = _parts([path for path in files if path.suffix.lower() in SUFFIXES])
-    reasons = ((path, parts[path] if path in parts else _reason(path)) for path in files)
-    return [(path, reason) for path, reason in reasons if reason]
+    reasons = [(path, parts[path] if path in parts else _reason(path)) for path in files]
+    links = [path for path in files_below(folder, broken=True) if path.suffix.lower() in SUFFIXES]
+    lost = [(path, "a link that leads to no file") for path in links]
+    return sorted((path, reason) for path, reason in [*reasons, *lost] if reason)
 
 
 def _parts(found: list[Path]) -> dict[Path, str]:
