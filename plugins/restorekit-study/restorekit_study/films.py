@@ -224,14 +224,20 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
-            head = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
-            columns = {ours: next((head[one] for one in names if one in head), None) for ours, names in NAMED.items()}
+            names = [(name or "").strip().lower() for name in reader.fieldnames or []]
+            head = dict(zip(names, reader.fieldnames or [], strict=True))
+            if twice := [name for name in head if name and names.count(name) > 1]:
+                raise DataError(f"{table}:1: two columns are called {twice[0]!r}; one of each is expected")
+            columns = {ours: next((head[one] for one in of if one in head), None) for ours, of in NAMED.items()}
             if columns["path"] is None:
                 raise DataError(f"{table}:1: has no column path, file or name; columns are {', '.join(head) or 'none'}")
-            return [
-                (reader.line_num, {ours: (row[name] or "").strip() for ours, name in columns.items() if name})
-                for row in reader
-            ]
+            rows = []
+            for row in reader:
+                if any(cell.strip() for cell in row.get(None) or ()):
+                    why = "has more cells than the head line; quote a cell that holds a comma"
+                    raise DataError(f"{table}:{reader.line_num}: {why}")
+                rows.append((reader.line_num, {of: (row[name] or "").strip() for of, name in columns.items() if name}))
+            return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read ({error})") from error
 

@@ -303,9 +303,15 @@ def test_films_and_rows_that_are_left_out_are_counted_in_print_and_in_the_key(fi
 
 
 @pytest.mark.parametrize(
-    ("rows", "named"), [(["path,class", ",ill"], ":2: the path is empty"), (["path", "."], "names no file")]
+    ("rows", "named"),
+    [
+        (["path,class", ",ill"], ":2: the path is empty"),
+        (["path", "."], "names no file"),
+        (["path,class,patient", "ill/001.png,ill, mild,p1"], ":2:"),  # the patient would be " mild"
+        (["path,class,Class", "ill/001.png,ill,well"], ":1:"),
+    ],
 )
-def test_table_with_a_path_that_names_nothing_is_refused(films, run, tmp_path, rows, named):
+def test_table_that_cannot_be_meant_so_is_refused(films, run, tmp_path, rows, named):
     table = tmp_path / "films.csv"
     table.write_text("\n".join(rows) + "\n")
     options = ("--films", films / "films", "-o", tmp_path / "s", "--table", table)
