@@ -133,15 +133,11 @@ def _facts(recipe: Json, run: RunFolder, scores: Json, about: About, *, restores
 def _tested_on(scores: Json) -> str:
     images, groups = scores.get("images"), scores.get("groups")
     plain, unit = scores["unit"] == "image", scores["unit"]
-    of = f" of {_many(groups, unit)}" if groups and not plain else ", patients not known"
+    of = f" of {text.many(groups, unit)}" if groups and not plain else ", patients not known"
     return (
-        f"{_many(images, 'held-out test image')}{of}; intervals are {text.percent(scores['confidence'])}, by a "
+        f"{text.many(images, 'held-out test image')}{of}; intervals are {text.percent(scores['confidence'])}, by a "
         f"bootstrap over {unit}s."
     )
-
-
-def _many(number: Any, what: str) -> str:
-    return f"{text.count(number)} {what}{'' if number == 1 else 's'}"
 
 
 def _scores(scores: Json) -> tuple[list[str], list[list[str]]]:
