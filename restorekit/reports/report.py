@@ -381,7 +381,7 @@ def _iterations(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | 
         title = curve.get("title") or label(name)
         for whose, line in _mapping(curve.get("lines")).items():
             points = line["points"]
-            drawn.setdefault(title, {})[whose] = points
+            drawn.setdefault(curve.get("title") or text.titled(name), {})[whose] = points
             at = {point["times"]: point for point in points}
             cells = [_cell(at.get(k), name, curve.get("undefined")) for k in found["times"]]
             change = _cell(line["change"], name, "no number") if line["change"] else None
