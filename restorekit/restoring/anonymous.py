@@ -96,7 +96,7 @@ REMOVED = (
     "VisitComments",
     "XRayDetectorLabel",
 )
-"""What PS3.15 E.1.1 removes and the library keeps: comments, places, telephone numbers, codes of persons, devices."""
+"""What table E.1-1 of PS3.15 removes and the library keeps: comments, places, telephone numbers, persons, devices."""
 DEVICES = ("DetectorID", "DeviceSerialNumber", "XRayDetectorID", "XRaySourceID")
 """IDs of devices that some classes of objects require: replaced, so that one device stays one."""
 OWN = ("ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime")
