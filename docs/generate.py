@@ -47,6 +47,7 @@ EXIT_CODES = [
     ["2", "the user's error, one line each"],
     ["3", "some files, rows or runs failed, or some parts break their contract; the others are done"],
     ["130", "stopped by Ctrl-C"],
+    ["143", "a training that SIGTERM stopped, after it saved a checkpoint"],
 ]
 SECTION = re.compile(r"(<!-- generated: ([a-z-]+) ?([\w.]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {  # meanings of options that their docstrings do not give, by kind.part.option

@@ -262,7 +262,7 @@ def _short(name: str) -> str:
 
 def scores(summary: Mapping[str, Any]) -> None:
     """Print the scores of a split, and their sentences of the report."""
-    from restorekit.data.text import percent
+    from restorekit.data.text import many, percent
     from restorekit.reports import distance_sentences
     from restorekit.reports.findings import score_sentences
 
@@ -272,7 +272,8 @@ def scores(summary: Mapping[str, Any]) -> None:
         for part, images in IMAGES.items():
             if part in entry:
                 rows.append([name, images, *_interval(entry[part], entry["undefined"], summary["unit"])])
-    title = f"{summary['split']}: {summary['images']} images, checkpoint of step {summary['step']} ({summary['kept']})"
+    title = f"{summary['split']}: {many(summary['images'], 'image')}, checkpoint of step {summary['step']}"
+    title += f" ({summary['kept']})"
     if summary.get("positive"):
         title += f"; positive class: {summary['positive']}"
     table(title, ["metric", "images", "value", f"{share} interval by {summary['unit']}"], rows)
@@ -282,12 +283,16 @@ def scores(summary: Mapping[str, Any]) -> None:
 
 def times(summary: Mapping[str, Any]) -> None:
     """Print the scores after each number of passes; the report has the intervals."""
+    from restorekit.data.text import many
+
     rows = []
     for name, curve in summary["curves"].items():
         for whose, line in curve["lines"].items():
             at = {point["times"]: f"{point['value']:.4f}" for point in line["points"]}
             rows.append([name, whose, *(at.get(k, "-") for k in summary["times"])])
-    title = f"{summary['split']}: {summary['images']} images after each number of passes, step {summary['step']}"
+    title = (
+        f"{summary['split']}: {many(summary['images'], 'image')} after each number of passes, step {summary['step']}"
+    )
     table(title, ["measure", "images", *map(str, summary["times"])], rows)
 
 

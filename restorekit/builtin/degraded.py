@@ -48,6 +48,7 @@ class Degraded(WrappedDataset):
             target=None if target is None else target[0],
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
+            reduced=sample.reduced,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
@@ -40,8 +41,15 @@ class Resized(WrappedDataset):
         target = sample.target
         if target is not None:
             target = nd.resize_classes(target, self.size)
+        ratios = [old / new for old, new in zip(sample.image.shape[1:], self.size, strict=True)]
         return replace(
-            sample, image=self._at_size(sample.image), truth=truth, mask=mask, target=target, intensity=intensity
+            sample,
+            image=self._at_size(sample.image),
+            truth=truth,
+            mask=mask,
+            target=target,
+            intensity=intensity,
+            reduced=sample.reduced * prod(ratios) ** (1 / len(ratios)),
         )
 
     def _at_size(self, image: Tensor) -> Tensor:

@@ -114,6 +114,9 @@ class Sample:
     intensity: Intensity | None = None
     drawn: Mapping[str, float] = field(default_factory=dict)
     """The degradations that made `image` from `truth`, in order, with their severities."""
+    reduced: float = 1.0
+    """How many times smaller the dataset made the recorded image along an axis, the geometric mean over axes: 4 if 1024
+    became 256, below 1 if it was enlarged. A degradation that makes images smaller does not count."""
 
 
 @dataclass(frozen=True)

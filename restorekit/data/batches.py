@@ -40,7 +40,7 @@ from restorekit.recipes.seeds import rng_of
 __all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", "trained_scale", "training_batches"]
 
 GIB = 2**30
-MEASURED = 32
+MEASURED, FEW = 32, 4
 """Images that are read to measure the scale of training."""
 
 
@@ -107,28 +107,29 @@ def trained_scale(side: Side, data: Data) -> dict[str, Any] | None:
     """Measure how training resamples the images of a side.
 
     Args:
-        side: the side; up to `MEASURED` of its images, spread over all, are read.
+        side: the side; up to `MEASURED` of its images, spread over all, are read; a few if they have their own size.
         data: the recipe's data, by which images become `data.size`.
 
     Returns:
         `factor`, the median over images of the geometric mean over axes of the factor by which they are reduced (4 if
-        1024 becomes 256), and `size`, the median size of the whole image after that, before a window of it is cut; None
-        if the images are windows themselves. None in all if no image can be read.
+        1024 becomes 256), by their dataset and by the recipe, and `size`, the median size of the whole image after
+        that, before a window of it is cut; None if the images are windows themselves, or have their own size. None in
+        all if no image can be read.
     """
-    if data.window is not None:
-        return {"factor": 1.0, "size": None}
     size = [round(n * data.augment.load) for n in data.size]
     factors, sizes = [], []
-    for position in range(0, len(side), max(1, -(-len(side) // MEASURED))):
+    for position in range(0, len(side), max(1, -(-len(side) // (MEASURED if data.window is None else FEW)))):
         with suppress(DataError, OSError):  # an unreadable file has no scale; training reports it
-            native = side.load(position, 0).image.shape[1:]
-            ratios = _ratios(native, size, data.fit)
-            factors.append(prod(ratios) ** (-1 / len(ratios)))
+            sample = side.load(position, 0)
+            native = sample.image.shape[1:]
+            ratios = [1.0] * len(native) if data.window is not None else _ratios(native, size, data.fit)
+            factors.append(sample.reduced * prod(ratios) ** (-1 / len(ratios)))
             sizes.append([old * ratio for old, ratio in zip(native, ratios, strict=True)])
     if not factors:
         return None
-    whole = None if data.windows else [round(float(n), 3) for n in np.median(sizes, axis=0)]
-    return {"factor": round(float(np.median(factors)), 6), "size": whole}
+    factor = round(float(np.median(factors)), 6)
+    own = data.windows or (data.window is not None and factor == 1)
+    return {"factor": factor, "size": None if own else [round(float(n), 3) for n in np.median(sizes, axis=0)]}
 
 
 def _spaced(intensity: Intensity | None, ratios: Sequence[float]) -> Intensity | None:

@@ -78,7 +78,9 @@ class TruthOf(Dataset):
         """
         if sample.truth is None:
             raise MissingTruthError(f"{key}: has no truth, which data.b: same needs of every image of a")
-        return Sample(sample.truth, mask=sample.mask, target=sample.target, intensity=sample.intensity)
+        return Sample(
+            sample.truth, mask=sample.mask, target=sample.target, intensity=sample.intensity, reduced=sample.reduced
+        )
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ __all__ = [
     "interval",
     "label",
     "listed",
+    "many",
     "number",
     "p_value",
     "percent",
     "short",
     "split_word",
+    "titled",
     "value_of",
     "with_interval",
     "within",
@@ -61,6 +63,12 @@ def label(name: str) -> str:
     if number.isdigit():  # psnr_2, the second of the name
         return f"{label(base)} {number}"
     return " ".join(_LABELS.get(word, word) for word in name.split("_"))
+
+
+def titled(name: str, unit: str = "") -> str:
+    """Return the display name of a metric with its unit, for an axis: "PSNR (dB)", "blur level (px)"."""
+    unit = unit or ("dB" if in_decibels(name) else "")
+    return f"{label(name)} ({unit})" if unit else label(name)
 
 
 def split_word(split: str) -> str:
@@ -112,6 +120,11 @@ def difference(value: float, metric: str = "") -> str:
 def count(value: Any) -> str:
     """Return a count with thousands apart, or "not known"."""
     return f"{value:,}" if isinstance(value, int) else "not known"
+
+
+def many(number: Any, what: str) -> str:
+    """Return a count of things that are named in the singular: "1 image", "1,200 images"."""
+    return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
 
 def percent(fraction: Any) -> str:

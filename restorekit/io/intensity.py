@@ -32,6 +32,7 @@ __all__ = [
     "stated_bits",
     "to_stored",
     "to_unit",
+    "unstated_shape",
     "upright",
     "values_of",
 ]
@@ -45,6 +46,10 @@ EXACT = 2**53
 DEPTHS = (8, 10, 12, 14, 16)
 """Significant bits that the values of a 16-bit file may have where nothing states them."""
 HINT = "declare their range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH))"
+ASPECTS = ("DICOM", "PNG", "TIFF")
+"""Formats that are written with the shape of pixels whose distances are not known."""
+SPACINGS = (*ASPECTS, "BMP", "JPEG", "NIFTI")
+"""Formats that are written with the distances of pixels."""
 Beyond = Literal["refuse", "clip"]
 """Values beyond the range: the file is refused, or they are clipped to it, counted and reported."""
 
@@ -279,18 +284,28 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 def carried_over(intensity: Intensity) -> Intensity:
     """The record for writing an image in another format than its own: black is the lowest value.
 
-    Its colours stay, and the mark of what it was made from.
+    Its colours stay, the shape of its pixels, and the mark of what it was made from.
 
     What was DICOM or scaled NIfTI is written from 0 to the highest value of its significant bits, for other formats
     know no range of their own: 12 bits stay 12, from 0 to 4095.
     """
     photometric = "RGB" if intensity.channels == 3 else "MONOCHROME2"
-    kept = {name: intensity.details[name] for name in ("icc_profile", "derived") if name in intensity.details}
+    kept = {name: intensity.details[name] for name in ("icc_profile", "derived", "aspect") if name in intensity.details}
     known = replace(intensity, photometric=photometric, details=kept)
     if intensity.format == "DICOM" or "slope" in intensity.details:
         bits = min(max(intensity.bits or 16, 8), 16)
         known = replace(known, dtype="uint8" if bits == 8 else "uint16", low=0, high=2**bits - 1, bits=bits)
     return known
+
+
+def unstated_shape(intensity: Intensity, format: str | None) -> str:
+    """Return a note where pixels are not square and a file of this format does not state it; else nothing."""
+    shape, spacing = intensity.details.get("aspect"), intensity.spacing
+    if spacing is not None:
+        shape = spacing if len(spacing) == 2 and abs(spacing[0] / spacing[1] - 1) > 0.01 else None
+    if shape is None or format is None or format in (ASPECTS if spacing is None else SPACINGS):
+        return ""
+    return f"its pixels are {shape[0] / shape[1]:.4g} times as high as wide, which {format} does not state"
 
 
 def stated_bits(intensity: Intensity) -> int | None:

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from restorekit.core.errors import ErrorRecord, Place, unknown_record
 from restorekit.discovery.plugins import Plugins
+from restorekit.parts.part import split
 from restorekit.parts.registry import Parts
 from restorekit.parts.validation import explain
 from restorekit.recipes.layered import name_of
-from restorekit.recipes.model import AnyRecipe, Audit, PartSpec, Recipe, RestorerRecipe, Train
+from restorekit.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe, Train
 from restorekit.recipes.places import PART_PLACES, Resolved, held, named
 from restorekit.recipes.suggestions import did_you_mean, key_places, part_options
 from restorekit.recipes.upgrade import old_keys
@@ -25,7 +26,7 @@ from restorekit.recipes.variants import numbered
 __all__ = ["Checked", "checked"]
 
 OF_RUNS = ("restorer", "metric")
-"""Kinds of parts that may name another run; its path is kept absolute."""
+"""Kinds of parts that may name another run, also within the parts that they hold; its path is kept absolute."""
 
 
 class Checked(NamedTuple):
@@ -64,23 +65,44 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
             read = plugins.parts.read(kind, spec, at)
             found += [_option_error(one, options, known, data) for one in read.errors if one.place not in reported]
             if read.factory is not None:
-                parts.keep(at, read.spec if kind in OF_RUNS else spec, read.factory)
-            if recipe is not None and kind in OF_RUNS and read.factory is not None:
-                recipe = _with_part(recipe, at, PartSpec.model_validate(read.spec))
+                kept = read.spec if kind in OF_RUNS else _with_paths(spec, read.spec)
+                parts.keep(at, kept, read.factory)
+                recipe = None if recipe is None else _with_part(recipe, at, kept)
     found += _joint_errors(data, plugins.parts)  # after the parts, which had their plugins imported
     return Checked(recipe, parts, found)
 
 
-def _with_part(recipe: AnyRecipe, place: Place, part: PartSpec) -> AnyRecipe:
-    """Return a recipe with the paths of other runs as they are kept, wherever its run folder is loaded from."""
-    if place == ("restorer",):
-        return recipe.model_copy(update={"restorer": part})
-    if place == ("evaluate", "baseline"):
-        changed: dict[str, Any] = {"baseline": part}
-    else:
-        *_, at = place
-        changed = {"metrics": [part if i == at else one for i, one in enumerate(recipe.evaluate.metrics)]}
-    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update=changed)})
+def _with_paths(spec: Any, read: dict[str, Any]) -> Any:
+    """Return a part as it was given, with its own texts as they were read: of a file, its path from the root."""
+    name, options = split(spec)
+    texts = {n: read[n] for n, given in options.items() if isinstance(given, str) and read[n] != given}
+    changed = {n: text for n, text in texts.items() if isinstance(text, str)}
+    return {"name": name, **options, **changed} if changed else spec
+
+
+def _with_part(recipe: AnyRecipe, place: Place, spec: Any) -> AnyRecipe:
+    """Return a recipe with the paths of runs and files in a part as they are kept, wherever it is loaded from."""
+    made: AnyRecipe = _replaced(recipe, place, spec)
+    return made
+
+
+def _replaced(value: Any, place: Place, spec: Any) -> Any:
+    """Return a value of a recipe in which the part at a place below it is `spec`; its own keys, as a weight, stay."""
+    if not place:
+        given = {"name": spec} if isinstance(spec, str) else spec
+        return value if given == value.spec else type(value).model_validate({**value.model_dump(), **given})
+    key, *rest = place
+    if isinstance(value, BaseModel):
+        old = getattr(value, str(key))
+        new = _replaced(old, tuple(rest), spec)
+        return value if new is old else value.model_copy(update={str(key): new})
+    old = value[key]
+    new = _replaced(old, tuple(rest), spec)
+    if new is old:
+        return value
+    return (
+        {**value, key: new} if isinstance(value, dict) else [new if at == key else one for at, one in enumerate(value)]
+    )
 
 
 def _without_taken_back(data: dict[str, Any]) -> dict[str, Any]:

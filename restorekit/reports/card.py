@@ -11,7 +11,7 @@ from typing import Any
 
 from restorekit.core.errors import DataError
 from restorekit.data import text
-from restorekit.data.text import label, number, value_of
+from restorekit.data.text import label, number, titled, value_of
 from restorekit.evaluation import gallery
 from restorekit.io.files import write_text
 from restorekit.io.pictures import draw_strip
@@ -20,7 +20,7 @@ from restorekit.reports import distance_sentences, findings
 from restorekit.reports.report import image_columns
 from restorekit.runs.runfolder import Json, RunFolder
 
-__all__ = ["card"]
+__all__ = ["card", "tables"]
 
 PICTURES = 4
 """Test images that are shown; the first is the one that lost most, where one did."""
@@ -79,7 +79,9 @@ def _lines(
     guess = "What it restores is a guess: keep the original image." if restores else "What it predicts may be wrong."
     yield f"**Research use. Not for diagnosis.** {guess}"
     yield from ("", *_grid(["", ""], _facts(recipe, run, scores, about, restores=restores)))
-    yield from ("", "## Scores", "", _tested_on(scores), "", *_grid(*_scores(scores)))
+    yield from ("", "## Scores", "", _tested_on(scores))
+    for about_it, head, rows in tables(scores, restores=restores):
+        yield from ("", *([about_it, ""] if about_it else []), *_grid(head, rows))
     yield from ("", *(f"- {line}" for line in findings.score_sentences(scores)))
     warnings = [*findings.score_warnings(scores), *distance_sentences.warnings(scores)]
     if warnings:
@@ -133,24 +135,43 @@ def _facts(recipe: Json, run: RunFolder, scores: Json, about: About, *, restores
 def _tested_on(scores: Json) -> str:
     images, groups = scores.get("images"), scores.get("groups")
     plain, unit = scores["unit"] == "image", scores["unit"]
-    of = f" of {_many(groups, unit)}" if groups and not plain else ", patients not known"
+    of = f" of {text.many(groups, unit)}" if groups and not plain else ", patients not known"
     return (
-        f"{_many(images, 'held-out test image')}{of}; intervals are {text.percent(scores['confidence'])}, by a "
+        f"{text.many(images, 'held-out test image')}{of}; intervals are {text.percent(scores['confidence'])}, by a "
         f"bootstrap over {unit}s."
     )
 
 
-def _many(number: Any, what: str) -> str:
-    return f"{text.count(number)} {what}{'' if number == 1 else 's'}"
+def tables(scores: Json, *, restores: bool = True) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Yield tables of scores, each with what must be known of it, its head and its rows.
+
+    Those against the clean image; those that are measured of good images too, of which less is not better; and those of
+    predictions, which are made of the image before it is restored.
+    """
+    metrics: Json = scores["metrics"]
+    columns = image_columns(scores)
+    measures = {"poor": columns["poor"], "restored": columns["restored"], "good": "Good images"}
+    predicted = "Predictions are of the degraded image, not of the restored one." if restores else ""
+    kinds = [
+        ("", columns, [name for name, one in metrics.items() if "score" not in one and "good" not in one]),
+        (
+            "Nearer to the good images is better, not less.",
+            measures,
+            [n for n, one in metrics.items() if "good" in one],
+        ),
+        (predicted, {"score": "Value"}, [name for name, one in metrics.items() if "score" in one]),
+    ]
+    for about, shown, names in kinds:
+        rows = [
+            [_named(name, metrics[name]), *(_cell(metrics[name].get(one), name) for one in shown)] for name in names
+        ]
+        if rows:
+            yield about, ["Score", *shown.values()], rows
 
 
-def _scores(scores: Json) -> tuple[list[str], list[list[str]]]:
-    rows, columns = [], image_columns(scores)
-    for name, metric in scores["metrics"].items():
-        single = metric.get("score")
-        entries = {"restored": single} if single else metric
-        rows.append([label(name), *(_cell(entries.get(column), name) for column in columns)])
-    return ["Score", *columns.values()], rows
+def _named(name: str, metric: Json) -> str:
+    """Return the name of a score, with its unit where numbers stand without one."""
+    return label(name) if text.in_decibels(name) else titled(name, metric.get("unit", ""))
 
 
 def _cell(entry: Any, name: str) -> str:

@@ -142,11 +142,12 @@ def legend(found: Comparison) -> list[str]:
         sentences.append("Below a method stand the paper's numbers for it, and ours minus the paper's.")
     if found.tests:
         swaps = f"{count(found.swaps)} random swaps" if found.swaps else "all possible swaps"
+        together = "" if found.unit == "image" else f"all images of a {found.unit} and "
         sentences.append(
             f"A number is bold if every other method of the column has one, and it is better with p < {LEVEL:g} after "
             f"Holm's correction over all {count(len(found.tests))} tests of the table, and each of its seeds is better "
-            f"than each seed of the others. A test swaps predictions of whole {by} between two methods ({swaps}), all "
-            f"images of a {found.unit} and all seeds at once; it holds for these trained networks."
+            f"than each seed of the others. A test swaps predictions of whole {by} between two methods ({swaps}), "
+            f"{together}all seeds at once; it holds for these trained networks."
         )
     return sentences
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from restorekit.data.text import count
+from restorekit.data.text import count, many
 from restorekit.recipes.recipe import FREE
 from restorekit.runs.runfolder import Json
 
@@ -54,12 +54,12 @@ def _length(data: Json, splits: Json, steps: int | None) -> Iterator[str]:
     train = _mapping(splits.get("train"))
     of = {name: int(_mapping(train.get(name)).get("images") or 0) for name in "ab"}
     batch = data.get("batch") or 1
-    length = f"{count(steps)} steps of batch {batch}" if steps else "no step yet"
+    length = f"{many(steps, 'step')} of batch {batch}" if steps else "no step yet"
     if any(of.values()):
         longer = of["a"] if data.get("pairing") == "key" else max(of.values())
         if steps:
             length += f" ({_epochs(steps / max(1, longer // batch))})"
-        length += f" on {count(of['a'])} images of domain a and {count(of['b'])} of domain b"
+        length += f" on {many(of['a'], 'image')} of domain a and {count(of['b'])} of domain b"
     yield length
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restorekit.data.text import bounds, count, label, listed, number, split_word, value_of
+from restorekit.data.text import bounds, label, listed, many, number, split_word, value_of
 from restorekit.evaluation.changes import Change, beyond_words, classify
 from restorekit.evaluation.measures import LEVELS
 from restorekit.runs.runfolder import Json
@@ -107,7 +107,7 @@ def good_images(scores: Json) -> str:
     good = scores.get("good")
     if not isinstance(good, Mapping):
         return "images of domain b"
-    of = f"{count(good.get('images'))} {split_word(str(good.get('split')))} images of domain b"
+    of = f"{many(good.get('images'), split_word(str(good.get('split'))) + ' image')} of domain b"
     if good.get("split") == scores.get("split"):
         return of
     seen = ", which the networks were trained on" if good.get("split") == "train" else ""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from restorekit.data.text import bounds, count, difference, label, number, split_word, value_of, with_interval, within
+from restorekit.data.text import (
+    bounds,
+    count,
+    difference,
+    label,
+    many,
+    number,
+    split_word,
+    value_of,
+    with_interval,
+    within,
+)
 from restorekit.data.warnings import few_images
 from restorekit.evaluation.changes import classify, too_few
 from restorekit.runs.runfolder import Json
@@ -124,7 +135,7 @@ def _harmed(scores: Json) -> list[str]:
     if value_of(share) is None:
         return []
     found = with_interval(share, "", scores.get("confidence"))
-    images = f"{count(share.get('n'))} {split_word(str(scores.get('split', 'test')))} images"
+    images = many(share.get("n"), f"{split_word(str(scores.get('split', 'test')))} image")
     return [
         f"Of {images}, a share of {found} became worse by more than {number(harm.get('limit'), name)} of {label(name)}."
     ]
@@ -137,7 +148,7 @@ def _capital(text: str) -> str:
 def _classified(name: str, metric: Json, scores: Json) -> str:
     entry = metric["score"]
     images = entry.get("n") if entry.get("n") is not None else scores.get("images")
-    where = f"On {count(images)} {split_word(str(scores.get('split', 'test')))} images"
+    where = f"On {many(images, split_word(str(scores.get('split', 'test'))) + ' image')}"
     positive = f", for {scores['positive']} against the rest," if scores.get("positive") and name != "accuracy" else ""
     return f"{where}, {label(name)}{positive} was {with_interval(entry, name, scores.get('confidence'))}."
 
@@ -147,7 +158,8 @@ def _confused(confusion: Json, positive: Any) -> Iterator[str]:
     pairs = list(zip(confusion.get("classes", []), confusion.get("matrix", []), range(10**6), strict=False))
     for name, row, at in sorted(pairs, key=lambda pair: pair[0] != positive)[:3]:
         if sum(row):
-            yield f"Of {count(sum(row))} {name} images, {count(row[at])} were predicted {name}."
+            was = "was" if row[at] == 1 else "were"
+            yield f"Of {many(sum(row), f'{name} image')}, {count(row[at])} {was} predicted {name}."
 
 
 def part_words(spec: Any) -> str:

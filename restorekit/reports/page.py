@@ -27,6 +27,7 @@ def render(template: str, view: Mapping[str, Any]) -> str:
     environment.filters |= {
         "count": text.count,
         "label": text.label,
+        "many": text.many,
         "number": text.number,
         "p_value": text.p_value,
         "percent": text.percent,

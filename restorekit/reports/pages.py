@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restorekit.data.text import count, difference, finite, label, listed, number, percent
+from restorekit.data.text import count, difference, finite, label, listed, many, number, percent
 from restorekit.evaluation import gallery
 from restorekit.evaluation.class_predictions import (
     AT_THRESHOLD,
@@ -222,10 +222,8 @@ def _cases_csv(found: Comparison, disagreed: list[Case]) -> str:
 def summary(found: Comparison) -> str:
     """Return one line about what was compared."""
     runs = sum(len(method.runs) for method in found.methods)
-    return (
-        f"{len(found.methods)} methods, {runs} runs, {count(found.images)} test images{_whose(found)}, "
-        f"{percent(CONFIDENCE)} intervals"
-    )
+    counts = many(len(found.methods), "method"), many(runs, "run"), many(found.images, "test image")
+    return f"{', '.join(counts)}{_whose(found)}, {percent(CONFIDENCE)} intervals"
 
 
 def _whose(found: Comparison) -> str:
@@ -233,4 +231,4 @@ def _whose(found: Comparison) -> str:
     if found.unit == "image":
         return ""
     more = f", and {count(found.ungrouped)} of unknown ones" if found.ungrouped else ""
-    return f" of {count(found.units - found.ungrouped)} {found.unit}s{more}"
+    return f" of {many(found.units - found.ungrouped, found.unit)}{more}"

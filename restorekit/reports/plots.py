@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from restorekit.data.text import finite, label
+from restorekit.data.text import finite, titled
 from restorekit.evaluation.class_predictions import GRID, Calibration, Curve
 from restorekit.evaluation.compare import Comparison
 from restorekit.reports.figures import AMBER, FAINT, INK, TEAL, drawn, panels
@@ -37,7 +37,7 @@ def forest(found: Comparison, name: str) -> str:
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.margins(x=0.08)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel(label(name))
+        axes.set_xlabel(titled(name))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
 
     return drawn(draw, (7.2, 1.0 + 0.4 * len(shown)))

@@ -314,8 +314,9 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
             continue  # has a chart of three
         pair = {kind: found for kind in ("poor", "restored") if (found := _bounds(metric.get(kind)))}
         if len(pair) == 2:
-            pairs[label(name) + (" (dB)" if text.in_decibels(name) else "")] = pair
-    spread = {label(n): m["spread"] for n, m in metrics.items() if any(_mapping(m.get("spread")).values())}
+            pairs[text.titled(name, metric.get("unit", ""))] = pair
+    measured = {n: m for n, m in metrics.items() if any(_mapping(m.get("spread")).values())}
+    spread = {text.titled(n, m.get("unit", "")): m["spread"] for n, m in measured.items()}
     charts = {"classes": figures.class_scores(classes, paper)} if classes else {}
     charts |= {"images": figures.image_scores(pairs)} if pairs else {}
     return charts | ({"domains": figures.spreads(spread)} if spread else {})
@@ -380,7 +381,7 @@ def _iterations(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | 
         title = curve.get("title") or label(name)
         for whose, line in _mapping(curve.get("lines")).items():
             points = line["points"]
-            drawn.setdefault(title, {})[whose] = points
+            drawn.setdefault(curve.get("title") or text.titled(name), {})[whose] = points
             at = {point["times"]: point for point in points}
             cells = [_cell(at.get(k), name, curve.get("undefined")) for k in found["times"]]
             change = _cell(line["change"], name, "no number") if line["change"] else None
@@ -578,7 +579,7 @@ def _chart(
     for name in names:
         values = columns[name][np.isfinite(columns[name])]
         ends.append(f"{name} from {number(float(values[0]))} to {number(float(values[-1]))}")
-    shown = {name: label(name) if dots else name for name in names}
+    shown = {name: text.titled(name) if dots else name for name in names}
     renamed = {"step": columns["step"]} | {shown[name]: columns[name] for name in names}
     picture = figures.curves(renamed, list(shown.values()), dots=dots, mark=mark)
     return {"title": title, "caption": caption, "alt": f"{title}: {'; '.join(ends)}.", "picture": picture}

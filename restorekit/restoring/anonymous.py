@@ -6,12 +6,13 @@ cache, never in that folder, for with it names can be guessed and tried.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,18 +29,81 @@ __all__ = ["Anonymizer", "anonymizer_for"]
 REMOVED = (
     "AcquisitionComments",
     "AdditionalPatientHistory",
+    "AdmissionID",
     "AdmittingDiagnosesDescription",
+    "CameraOwnerName",
+    "CassetteID",
     "CommentsOnThePerformedProcedureStep",
+    "ConfidentialityConstraintOnPatientDataDescription",
+    "ConsultingPhysicianIdentificationSequence",
+    "ContentCreatorIdentificationCodeSequence",
     "FrameComments",
+    "GantryID",
+    "GeneratorID",
+    "IdentifyingComments",
     "ImageComments",
+    "ImagingServiceRequestComments",
     "InstitutionAddress",
+    "InstitutionCodeSequence",
+    "InstitutionalDepartmentTypeCodeSequence",
+    "InsurancePlanIdentification",
+    "IntendedRecipientsOfResultsIdentificationSequence",
+    "IssuerOfAdmissionID",
+    "IssuerOfServiceEpisodeID",
+    "LensSerialNumber",
     "MedicalAlerts",
+    "NetworkID",
+    "OperatorIdentificationSequence",
+    "OrderCallbackPhoneNumber",
+    "OrderCallbackTelecomInformation",
+    "OrderEntererLocation",
     "PatientComments",
+    "PatientInstitutionResidence",
+    "PatientTransportArrangements",
+    "PerformedLocation",
+    "PerformedStationAETitle",
+    "PerformedStationGeographicLocationCodeSequence",
+    "PerformedStationName",
+    "PerformedStationNameCodeSequence",
+    "PerformingPhysicianIdentificationSequence",
+    "PersonAddress",
+    "PersonTelecomInformation",
+    "PersonTelephoneNumbers",
+    "PhysiciansOfRecordIdentificationSequence",
+    "PhysiciansReadingStudyIdentificationSequence",
+    "PlateID",
+    "ReferringPhysicianAddress",
+    "ReferringPhysicianIdentificationSequence",
+    "ReferringPhysicianTelephoneNumbers",
     "RequestedProcedureComments",
+    "RequestedProcedureLocation",
+    "RetrieveAETitle",
+    "ScheduledPatientInstitutionResidence",
+    "ScheduledPerformingPhysicianIdentificationSequence",
+    "ScheduledProcedureStepLocation",
+    "ScheduledStationAETitle",
+    "ScheduledStationGeographicLocationCodeSequence",
+    "ScheduledStationName",
+    "ScheduledStationNameCodeSequence",
+    "ScheduledStudyLocation",
+    "ScheduledStudyLocationAETitle",
+    "ServiceEpisodeDescription",
+    "ServiceEpisodeID",
+    "StationAETitle",
     "StudyComments",
+    "UDISequence",
+    "UniqueDeviceIdentifier",
     "VisitComments",
+    "XRayDetectorLabel",
 )
-"""Free text of which PS3.15 removes all, and an address that the library leaves where no institution is named."""
+"""What table E.1-1 of PS3.15 removes and the library keeps: comments, places, telephone numbers, persons, devices."""
+DEVICES = ("DetectorID", "DeviceSerialNumber", "XRayDetectorID", "XRaySourceID")
+"""IDs of devices that some classes of objects require: replaced, so that one device stays one."""
+OWN = ("ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime")
+"""When the restored object was made. It tells nothing of the patient, and moved with the other dates it would tell by
+how much these were: files show when they were written."""
+EARLIEST, LATEST = 62, 730
+"""Days by which dates are moved back."""
 GRAPHICS = frozenset((*range(0x5000, 0x5100), *range(0x6000, 0x6100)))
 """Groups of curves and overlays, of which PS3.15 removes all: a name may be drawn in them."""
 TEXTS = frozenset(("AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT"))
@@ -47,6 +111,19 @@ TEXTS = frozenset(("AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT"))
 IDS = ("PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "AdmissionID", "PatientBirthName")
 STANDARD = "1.2.840.10008."
 """How the UIDs of the standard begin."""
+DATES = {
+    "DA": (re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})()"), "a date YYYYMMDD"),
+    "DT": (
+        re.compile(
+            r"(\d{4})(?:(\d{2})(\d{2})?)?"
+            r"((?:(?<=\d{8})\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?(?:[+-]\d{4})?)"  # a time follows a whole date
+        ),
+        "a date and a time YYYYMMDDHHMMSS.FFFFFF&ZZXX, or the beginning of it",
+    ),
+}
+"""How dates are written, by their value representation: year, month, day, and what follows; and that in words."""
+MIDDLE = (0, 7, 15)
+"""Month and day that are moved where a date has none."""
 SHORTEST = 3
 """Characters of a name or an ID that is looked for in texts: one or two stand in many words."""
 FORGOTTEN = "X"
@@ -84,6 +161,70 @@ class _Uids:
         return f"2.25.{UUID(bytes=digest[:16], version=4).int}"
 
 
+class _Dates:
+    """Moves dates back by a whole number of days: times of day stay, and so do the times between any two of them.
+
+    The library moves a time with the date of the same name alone, by hours, so that others, as of an injection, no
+    longer fit.
+    """
+
+    def __init__(self, key: str) -> None:
+        drawn = int.from_bytes(hmac.digest(key.encode(), b"days", "sha256")[:8])
+        self._by = datetime.timedelta(days=EARLIEST + drawn % (LATEST - EARLIEST + 1))
+
+    def __call__(self, dataset: Dataset, element: DataElement) -> bool:
+        """Handle an element, as the library's own handlers do."""
+        if element.VR not in DATES:
+            return False
+        if element.value:
+            element.value = self.moved(element)
+        return True
+
+    def describe_actions(self) -> Iterator[str]:
+        """Describe what it does, as the library's own handlers do."""
+        yield "Move all DA and DT elements back by the same number of days"
+
+    def moved(self, element: DataElement) -> str | list[str]:
+        """Return what a date becomes, or several.
+
+        Raises:
+            DataError: if it is none.
+        """
+        found = element.value
+        if isinstance(found, str):
+            return self._moved(element, found)
+        return [self._moved(element, str(one)) for one in found]
+
+    def _moved(self, element: DataElement, found: str) -> str:
+        """Return a date in its own precision; of one without day or month, its middle is moved."""
+        if not found.strip():
+            return found
+        pattern, allowed = DATES[element.VR]
+        parts = pattern.fullmatch(found.strip())
+        try:
+            if parts is None:
+                raise ValueError
+            year, month, day = (int(part or middle) for part, middle in zip(parts.groups()[:3], MIDDLE, strict=True))
+            moved = datetime.date(year, month, day) - self._by
+        except (ValueError, OverflowError):
+            name = element.keyword or element.tag
+            raise DataError(f"anonymize: {name}: got {found!r}; allowed: {allowed}; correct it") from None
+        given = sum(part is not None for part in parts.groups()[:3])
+        return f"{moved.year:04}{moved.month:02}{moved.day:02}"[: 2 + 2 * given] + parts[4]
+
+
+class _Empty:
+    """Leaves empty elements empty: else all patients without an ID would get the same one."""
+
+    def __call__(self, dataset: Dataset, element: DataElement) -> bool:
+        """Handle an element, as the library's own handlers do."""
+        return element.VR != "SQ" and not element.value
+
+    def describe_actions(self) -> Iterator[str]:
+        """Describe what it does, as the library's own handlers do."""
+        yield "Leave empty elements empty"
+
+
 class Anonymizer:
     """Replaces what names a patient in data sets; the same key replaces the same by the same.
 
@@ -97,15 +238,18 @@ class Anonymizer:
     def __init__(self, key: str) -> None:
         try:
             from dicognito.anonymizer import Anonymizer as Library
+            from dicognito.idanonymizer import IDAnonymizer
+            from dicognito.randomizer import Randomizer
             from dicognito.unwantedelements import UnwantedElementsStripper
         except ImportError as error:
             raise DataError("anonymize: takes an extra; run: pip install 'restorekit[anonymize]'") from error
         self._key = key
         self._library = Library(seed=key)
-        self._library.add_element_handler(UnwantedElementsStripper(*REMOVED))
-        uids: Any = _Uids(key)  # a handler by what it does: its base class can be imported here alone
-        self._library.add_element_handler(uids)
-        self.digest = hashlib.sha256(f"anonymizer {key}".encode()).hexdigest()
+        self._dates = _Dates(key)
+        own: Iterable[Any] = (_Uids(key), self._dates, _Empty())  # by what they do: their base class is imported here
+        for handler in (IDAnonymizer(Randomizer(key), "", "", *DEVICES), UnwantedElementsStripper(*REMOVED), *own):
+            self._library.add_element_handler(handler)  # before those that are there
+        self.digest = hashlib.sha256(f"anonymizer 2 {key}".encode()).hexdigest()
         """By which a later call knows whether it has the same key; the key does not follow from it."""
 
     def __reduce__(self) -> tuple[type[Anonymizer], tuple[str]]:
@@ -113,11 +257,21 @@ class Anonymizer:
         return Anonymizer, (self._key,)
 
     def __call__(self, data: Dataset) -> None:
-        """Change a data set that has no private elements, with its file meta information."""
+        """Change a data set that has no private elements, with its file meta information.
+
+        Raises:
+            DataError: if a date is none; the data set is then as it was.
+        """
+        for element in data.iterall():
+            if element.VR in DATES and element.value:
+                self._dates.moved(element)
         words = sorted(set(_words(data)), key=len, reverse=True)
+        made = [(where, name, where[name].value) for where, name in _own_times(data)]
         for element in [one for one in data if one.tag.group in GRAPHICS]:
             del data[element.tag]
         self._library.anonymize(data)
+        for where, name, value in made:
+            where[name].value = value
         pattern = re.compile("|".join(map(re.escape, words)), re.IGNORECASE) if words else None
 
         def forget(where: Dataset, element: DataElement) -> None:
@@ -131,6 +285,13 @@ class Anonymizer:
                     element.value = new if several else new[0]
 
         data.walk(forget)
+
+
+def _own_times(data: Dataset) -> Iterator[tuple[Dataset, str]]:
+    """Yield the elements that state when a restored object was made, each with the data set that holds it."""
+    holders = [(data, name) for name in OWN]
+    holders += [(item, "ContributionDateTime") for item in list(data.get("ContributingEquipmentSequence") or ())[-1:]]
+    yield from ((where, name) for where, name in holders if name in where)
 
 
 def _words(data: Dataset) -> Iterator[str]:

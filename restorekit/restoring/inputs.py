@@ -141,7 +141,8 @@ def _named(path: Path, format: Format, unpack: Path, searched: Callable[[Path], 
 
 
 def _refused(path: Path, why: str, member: str = "") -> Source:
-    shown = f"{path}/{member}" if member else str(path)
+    inside = member and ".." not in PurePosixPath(member.replace("\\", "/")).parts  # else it would name another file
+    shown = f"{path}/{member}" if inside else str(path)
     return Source(Path(shown), Path(path.name), shown, error=why if why.startswith(shown) else f"{shown}: {why}")
 
 

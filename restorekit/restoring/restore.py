@@ -24,7 +24,7 @@ from restorekit.io.derived import MARKED
 from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
 from restorekit.io.images import ImageFiles
-from restorekit.io.intensity import carried_over
+from restorekit.io.intensity import carried_over, unstated_shape
 from restorekit.io.quiet import without_warnings
 from restorekit.restoring.anonymous import Anonymizer, anonymizer_for
 from restorekit.restoring.arguments import (
@@ -496,6 +496,7 @@ class _Restoring(Stages):
         bits, into = not self.model.format.windows, _written_as(job.target, intensity)
         if "derived" in intensity.details and format_by_name(job.target) not in MARKED:
             notes.append("the source was made from another image; this format cannot state it")
+        notes.append(unstated_shape(intensity, format_by_name(job.target)))
         kept = into is intensity and intensity.format == "DICOM"
         if kept and intensity.details.get("shown"):
             notes.append(

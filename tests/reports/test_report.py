@@ -14,7 +14,7 @@ import pytest
 from restorekit.core.errors import DataError, either
 from restorekit.data import text
 from restorekit.data import warnings as data_warnings
-from restorekit.reports import figures, findings
+from restorekit.reports import distance_sentences, figures, findings
 from restorekit.reports.report import report
 from restorekit.runs.runfolder import RunFolder
 
@@ -394,6 +394,47 @@ def test_without_test_images_nobody_is_sent_to_evaluate(full):
     assert "No test split: domain a has no test images, so nothing is scored at the end" in text
     assert "What is missing" not in text
     assert "3,000 so far, no test images" in text
+
+
+def test_the_rate_is_said_to_be_that_of_the_schedule_and_of_version_1_that_of_its_decay(full):
+    assert "Schedule linear (start: 0.05)" in page(full).text
+    assert "Learning rate constant" not in page(full).text
+    old = recipe()
+    for key in ("schedule", "optimizer"):
+        old["train"].pop(key, None)
+    for kept, expected in (({}, "constant"), ({"decay_from": 0.5}, "full for the first 50 %")):
+        write(full, "recipe.json", old | {"train": old["train"] | kept})
+        assert f"Learning rate {expected}" in page(full).text
+
+
+def test_one_image_is_no_images():
+    one = {"value": 0.0, "n": 1}
+    harm = {"harm": {"share": one, "limit": 0.5, "metric": "psnr"}, "split": "test"}
+    assert findings.score_sentences({"metrics": {}, **harm})[0].startswith("Of 1 test image, a share of 0.000")
+    classes = {"classes": ["a", "b"], "matrix": [[1, 0], [1, 1]]}
+    scored = {"metrics": {"f1": {"score": {"value": 1.0, "n": 1}}}, "confusion": classes, "split": "test"}
+    assert findings.score_sentences(scored) == [
+        "On 1 test image, F1 was 1.000.",
+        "Of 1 a image, 1 was predicted a.",
+        "Of 2 b images, 1 was predicted b.",
+    ]
+    assert distance_sentences.good_images({"good": {"images": 1, "split": "test"}, "split": "test"}).startswith(
+        "1 test image "
+    )
+
+
+def test_scales_of_charts_have_units(full, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, "spreads", lambda spread: drawn.update(spread) or "")
+    monkeypatch.setattr(figures, "image_scores", lambda pairs: drawn.update(pairs) or "")
+    monkeypatch.setattr(figures, "curves", lambda columns, names, **_: drawn.update(dict.fromkeys(names)) or "")
+    blur = {"spread": {"poor": [0, 1, 2, 3, 4]}, "good": {}, "unit": "px"}
+    known = scores()
+    write(full, "scores/test.json", known | {"metrics": known["metrics"] | {"blur_level": blur}})
+    write(full, "validation.csv", "step,psnr\n1,20\n2,21\n")
+    page(full)
+    assert {"blur level (px)", "PSNR (dB)"} <= drawn.keys()
+    assert "PSNR" not in drawn
 
 
 def test_without_paper_there_is_no_such_section(full):

@@ -1,12 +1,15 @@
 """Anonymous DICOM: nothing of the patient is left in the bytes, the same patient stays one, and a second call skips."""
 
+import datetime
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, FileMetaDataset, dcmread
+from pydicom.config import IGNORE
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from restorekit import load, write_image
@@ -147,6 +150,92 @@ def test_an_anonymizer_in_another_process_replaces_by_the_same_key(tmp_path: Pat
         change(one)
     assert data[0] == data[1] != data[2]
     assert here.digest == there.digest
+
+
+DEVICE = {
+    "DeviceSerialNumber": "SN-998877",
+    "DetectorID": "DET-5511",
+    "PlateID": "PLATE-77",
+    "CassetteID": "CASSETTE-8",
+    "GantryID": "GANTRY-9",
+    "GeneratorID": "GENERATOR-3",
+    "StationAETitle": "WARD_CR_1",
+    "StationName": "WARD-CR",
+    "ReferringPhysicianAddress": "Elm Close 7",
+    "ReferringPhysicianTelephoneNumbers": ["555-0199", "555-0198"],
+    "UniqueDeviceIdentifier": "(01)00844588003288",
+}
+
+
+def test_ids_of_devices_and_what_leads_to_persons_are_gone_and_one_device_stays_one(tmp_path: Path) -> None:
+    first = film(tmp_path / "1.dcm", SOPInstanceUID="1.2.1", **DEVICE)
+    second = film(tmp_path / "2.dcm", SOPInstanceUID="1.2.2", DeviceSerialNumber=DEVICE["DeviceSerialNumber"])
+    other = film(tmp_path / "3.dcm", SOPInstanceUID="1.2.3", DeviceSerialNumber="SN-1")
+    rows = anonymous(first, second, other, out=tmp_path / "out")
+    content = Path(rows[0].written).read_bytes()
+    for value in DEVICE.values():
+        for secret in [value] if isinstance(value, str) else value:
+            assert secret.encode() not in content, secret
+    serials = [dcmread(row.written).DeviceSerialNumber for row in rows]
+    assert serials[0] == serials[1] != serials[2]
+
+
+def test_patients_without_an_id_do_not_become_one(tmp_path: Path) -> None:
+    rows = anonymous(film(tmp_path / "x.dcm", PatientID="", AccessionNumber=""), out=tmp_path / "out")
+    made = dcmread(rows[0].written)
+    assert (made.PatientID, made.AccessionNumber) == ("", "")
+
+
+def test_dates_move_by_whole_days_and_what_was_made_now_does_not_tell_by_how_many(tmp_path: Path) -> None:
+    times = {"StudyTime": "235900", "SeriesTime": "101112", "AcquisitionTime": "101200.25"}
+    source = film(
+        tmp_path / "x.dcm",
+        **{"StudyDate": "20200102", "SeriesDate": "20200301", "AcquisitionDateTime": "20200301101200.25+0100", **times},
+    )
+    today = datetime.date.today()
+    (row,) = anonymous(source, out=tmp_path / "out")
+    made = dcmread(row.written)
+    assert {name: made.get(name) for name in times} == times  # as of a PET: the injection has a time and no date
+    study, series = (
+        datetime.datetime.strptime(made.get(name), "%Y%m%d").date() for name in ("StudyDate", "SeriesDate")
+    )
+    assert (series - study).days == 59
+    assert 62 <= (datetime.date(2020, 1, 2) - study).days <= 730
+    assert made.AcquisitionDateTime == f"{made.SeriesDate}101200.25+0100"
+    assert 0 <= (datetime.datetime.strptime(made.InstanceCreationDate, "%Y%m%d").date() - today).days <= 1
+    assert made.ContentDate == made.InstanceCreationDate
+    assert made.ContributingEquipmentSequence[-1].ContributionDateTime[:8] == made.ContentDate
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("StudyDate", "2020-01-02", "YYYYMMDD"),
+        ("SeriesDate", "20201301", "YYYYMMDD"),
+        ("AcquisitionDateTime", "2020010", "YYYYMMDDHHMMSS"),
+    ],
+)
+def test_a_date_that_is_none_is_refused_by_its_name(tmp_path: Path, name: str, value: str, allowed: str) -> None:
+    source = film(tmp_path / "x.dcm")
+    data = dcmread(source)
+    data.add(DataElement(name, "DA" if allowed == "YYYYMMDD" else "DT", value, validation_mode=IGNORE))
+    data.save_as(source)
+    (row,) = restore_files(load("part:identity"), source, tmp_path / "out", anonymize=True)
+    assert all(part in row.error for part in (str(source), name, repr(value), allowed))
+    assert "exception" not in row.error
+
+
+@pytest.mark.parametrize("value", ["2020", "202007", "2020+0100", "20200715", "2020071510", "20200715101112.5-0330"])
+def test_a_date_keeps_its_precision(value: str) -> None:
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.AcquisitionDateTime = value
+    Anonymizer("a" * 64)(data)
+    made, zone = (re.split("[+-]", one) for one in (data.AcquisitionDateTime, value))
+    assert len(data.AcquisitionDateTime) == len(value)
+    assert made[0][8:] == zone[0][8:]
+    assert made[1:] == zone[1:]
+    assert 2018 <= int(made[0][:4]) <= 2020
 
 
 def test_files_that_are_no_dicom_are_refused(tmp_path: Path) -> None:

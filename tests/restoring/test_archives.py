@@ -51,6 +51,15 @@ def unpacked(out: Path) -> list[str]:
     return [name for _, _, names in os.walk(out / ".restoring" / "unpacked") for name in names]
 
 
+def test_a_name_that_leads_out_names_no_other_file_in_the_table(tmp_path: Path) -> None:
+    (tmp_path / "outside.png").write_bytes(b"another file")
+    with ZipFile(tmp_path / "a.zip", "w") as made:
+        made.writestr("../outside.png", b"hostile")
+    (row,) = restore_files(load(MEDIAN), tmp_path / "a.zip", tmp_path / "out")
+    assert "its name '../outside.png' leads out" in row.error
+    assert [one["file"] for one in table(tmp_path / "out")] == [str(tmp_path / "a.zip")]
+
+
 def test_few_files_of_an_archive_are_unpacked_at_any_moment(tmp_path: Path) -> None:
     members, out = archive(tmp_path / "many.zip", 40), tmp_path / "out"
     most, seen = 0, []

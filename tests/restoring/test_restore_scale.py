@@ -72,6 +72,39 @@ def test_the_scale_of_training_is_saved(
     assert found["size"] == size
 
 
+@pytest.mark.parametrize(
+    ("native", "changes", "factor", "size", "text"),
+    [
+        ((64, 64), {}, 4, [16, 16], "trained at 16x16, reduced 4x"),
+        ((64, 16), {}, 2, [16, 16], "trained at 16x16, reduced 2x"),
+        ((128, 128), {"data__size": None, "data__window": [16, 16]}, 4, [32, 32], "trained at 16x16, reduced 4x"),
+        ((32, 32), {"data__size": None, "data__window": [16, 16]}, 1, None, "trained at 16x16, not resampled"),
+    ],
+)
+def test_what_the_dataset_resized_did_counts(
+    saved: Callable[..., Run], native: tuple[int, int], changes: Any, factor: float, size: Any, text: str
+) -> None:
+    to = [32, 32] if "data__window" in changes else [16, 16]
+    sides = {
+        f"data__{side}": {"name": "resized", "size": to, "dataset": {"name": "toy", "side": side, "size": [*native]}}
+        for side in "ab"
+    }
+    run = saved(**sides, **changes)
+    found = json.loads(state_of(run).read_text())
+    assert found["scale"]["factor"] == pytest.approx(factor)
+    assert found["scale"]["size"] == size
+    assert str(TrainedScale.of(found, (16, 16))) == text
+
+
+def test_a_run_on_windows_of_small_copies_refuses_films_as_they_are(saved: Callable[..., Run]) -> None:
+    toys = {f"data__{s}": {"name": "toy", "side": s, "size": [256, 256]} for s in "ab"}
+    sides = {key: {"name": "resized", "size": [32, 32], "dataset": toy} for key, toy in toys.items()}
+    made = load(saved(**sides, data__size=None, data__window=[16, 16]).folder)
+    assert made.restored(torch.zeros(1, 32, 32).numpy()).note == ""
+    with pytest.raises(DataError, match="8x larger than the training images: unreliable"):
+        made.restored(torch.zeros(1, 256, 256).numpy())
+
+
 def test_images_that_cannot_be_read_do_not_count(saved: Callable[..., Run]) -> None:
     toys = {f"data__{s}": {"name": "toy", "side": s, "size": [32, 32], "broken": [0, 3]} for s in "ab"}
     assert json.loads(state_of(saved(**toys)).read_text())["scale"]["factor"] == pytest.approx(2)

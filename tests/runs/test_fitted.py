@@ -21,7 +21,7 @@ from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
 from restorekit.recipes.about import read_about
 from restorekit.recipes.model import Recipe, RestorerRecipe
-from restorekit.reports.card import card
+from restorekit.reports.card import card, tables
 from restorekit.reports.report import report
 from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
@@ -340,6 +340,25 @@ def test_a_card_counts_one_image_names_units_and_what_a_classifier_does_and_hide
     page = card(run.folder, tmp_path / "card").read_text("utf-8")
     assert "1 held-out test image, patients not known" in page
     assert "| task | prediction: class |" in page
+
+
+def test_a_card_has_no_prediction_in_the_column_of_restored_images_and_no_gain_where_less_is_not_better() -> None:
+    pair = {"poor": {"value": 0.1}, "restored": {"value": 0.2}, "gain": {"value": 0.1}}
+    metrics = {
+        "accuracy": {"score": {"value": 0.5}},
+        "blur_level": {**pair, "good": {"value": 0.3}, "unit": "px"},
+        "ssim": pair,
+    }
+    found = {
+        row[0]: (about, dict(zip(head[1:], row[1:], strict=True)))
+        for about, head, rows in tables({"metrics": metrics})
+        for row in rows
+    }
+    assert found["SSIM"] == ("", {"Degraded": "0.100", "Restored": "0.200", "Gain": "0.100"})
+    assert found["blur level (px)"][1] == {"Degraded": "0.100", "Restored": "0.200", "Good images": "0.300"}
+    about, cells = found["accuracy"]
+    assert cells == {"Value": "0.500"}
+    assert "of the degraded image" in about
 
 
 def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(

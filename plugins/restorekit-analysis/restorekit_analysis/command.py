@@ -81,7 +81,7 @@ def analyze(
     _print_rows(good)
     if sort and not stopped:
         _show(_sorted(good, quantiles, limits, examples, jobs, range, bits), to, paths)
-    typer.echo(f"{len(good)} images measured, {len(rows) - len(good)} could not be used")
+    typer.echo(f"{len(good)} image{'' if len(good) == 1 else 's'} measured, {len(rows) - len(good)} could not be used")
     if stopped:
         raise typer.Exit(130)
     if len(good) < len(rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ class Proposal:
 
 
 def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
-    """Take the share `low` of the least quality for poor, and what lies above the share `high` for good.
+    """Take the share `low` of the rows, the worst by quality, for poor, and those from the share `high` on for good.
+
+    Of equal ones the first are taken for the worse, so that there are always as many as asked for.
 
     Raises:
         RecipeError: if not 0 <= low <= high <= 1.
@@ -62,9 +65,10 @@ def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
     if not 0 <= low <= high <= 1:
         raise RecipeError(f"--quantiles: LOW and HIGH are shares, 0 <= LOW <= HIGH <= 1; got {low:g} {high:g}")
     scores = _qualities(rows)
-    ranks = np.argsort(np.argsort(scores, kind="stable"))  # not the values, of which many may be alike
-    cuts = [round(share * len(rows)) for share in (low, high)]
-    places: list[Place] = ["poor" if rank < cuts[0] else "good" if rank >= cuts[1] else "" for rank in ranks]
+    last_poor, first_good = (math.floor(share * len(rows) + 0.5) for share in (low, high))
+    ranks = np.empty(len(rows), np.int64)
+    ranks[np.argsort(scores, kind="stable")] = np.arange(len(rows))
+    places: list[Place] = ["poor" if at < last_poor else "good" if at >= first_good else "" for at in ranks.tolist()]
     return Proposal(rows, scores, places, f"the poorest {low:.0%} and the best {1 - high:.0%} by quality")
 
 

@@ -352,12 +352,20 @@ def test_quantiles_leave_the_middle_out():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "poor", "good"), [(0.4, 0.6, 4, 4), (0, 0.7, 0, 3), (0.3, 1, 3, 0), (0.5, 0.5, 5, 5)]
+    ("count", "low", "high", "counts"),
+    [
+        (6, 0.4, 0.6, (2, 2, 2)),
+        (5, 0.4, 0.6, (2, 2, 1)),
+        (7, 0.5, 0.5, (4, 3, 0)),
+        (10, 0, 1, (0, 0, 10)),
+        (3, 0, 0, (0, 3, 0)),
+    ],
 )
-@pytest.mark.parametrize("step", [0.0, 0.01])
-def test_quantiles_give_as_many_images_as_asked_for_also_of_equal_quality(step, low, high, poor, good):
-    found = sorting.by_quantiles([row(f"{i}", noise=0.02 + step * i) for i in range(10)], low, high)
-    assert (found.count("poor"), found.count("good")) == (poor, good)
+@pytest.mark.parametrize("alike", [False, True])
+def test_quantiles_take_as_many_images_as_asked_for(count, low, high, counts, alike):
+    rows = [row(f"{i}", noise=0.05 if alike else 0.01 * i) for i in range(count)]
+    found = sorting.by_quantiles(rows, low, high)
+    assert tuple(found.count(place) for place in ("poor", "good", "")) == counts
 
 
 def test_thresholds_say_which_way_is_worse():

@@ -81,6 +81,7 @@ class FilmPairs(WrappedDataset):
             target=target,
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
+            reduced=sample.reduced,
         )
 
     def _varied(self, clean: Tensor, rng: torch.Generator) -> Tensor:

@@ -32,14 +32,14 @@ def augment(
 
     The images are for training alone: the data check refuses them in validation and testing, and a translation in
     training whose source is tested (--allow-leaks continues). Where more are wanted than there are sources, sources are
-    mirrored and turned by up to 5 degrees. What is there already is not made again; a folder with images of another
-    class, run or seed is refused. Exit code 3 if some sources could
-    not be used; they are named.
+    mirrored and turned by up to 5 degrees. What is there already is not made again, and what is there beyond --count is
+    removed; a folder with images of another class, run or seed is refused. Exit code 3 if some sources could not be
+    used; they are named.
     """
     from restorekit_pix2pix.files import translate_all
 
     errors = made = 0
-    for row in translate_all(run, label, count, out, seed=seed, suffix=format, root=root):
+    for row in translate_all(run, label, count, out, seed=seed, suffix=format, root=root, report=typer.echo):
         if row.error:
             errors += 1
             typer.echo(f"error: {row.error}", err=True)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -34,7 +34,7 @@ from restorekit import (
 __all__ = ["COLUMNS", "MANIFEST", "Row", "translate_all"]
 
 Suffix = Literal["png", "tiff", "dicom"]
-MANIFEST = "manifest.csv"
+MANIFEST, IMAGES = "manifest.csv", "images"
 COLUMNS = ("path", "label", "patient", "split", "source", "made_from", "run", "weights", "seed", "mirrored", "degrees")
 """Of the manifest: the first five are those of any manifest."""
 DEGREES = 5.0
@@ -90,9 +90,19 @@ class _Change:
 
 
 def translate_all(
-    run: Path, label: str, count: int, out: Path, *, seed: int, suffix: Suffix, root: Path | None
+    run: Path,
+    label: str,
+    count: int,
+    out: Path,
+    *,
+    seed: int,
+    suffix: Suffix,
+    root: Path | None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Row]:
     """Write `count` images of a class below `out`/images, and yield the row of each; the manifest is written last.
+
+    The folder then holds no others: what an earlier call wrote of them, such as more or in another format, is removed.
 
     Args:
         run: the run folder of a translator; its training images of side a are the sources.
@@ -102,6 +112,7 @@ def translate_all(
         seed: of the order of the sources, and of the changes of those that are used again.
         suffix: what the images are written as.
         root: where the run's data are now; None: where they were.
+        report: called with a line on what was removed.
 
     Raises:
         DataError: if the run does not translate images, or not into this class; or if the manifest there lists images
@@ -118,7 +129,7 @@ def translate_all(
         position = order[at]
         if position not in bad:
             try:
-                name = f"images/{label}_{used + 1:06d}{SUFFIXES[suffix]}"
+                name = f"{IMAGES}/{label}_{used + 1:06d}{SUFFIXES[suffix]}"
                 change = _Change.drawn(again, seed, number)
                 row = _translated(model, side, position, out, replace(known, path=name), change)
                 rows.append(row)
@@ -134,6 +145,23 @@ def translate_all(
     table.writerow(COLUMNS)
     table.writerows(row.cells() for row in rows)
     write_text(out / MANIFEST, text.getvalue())
+    if removed := _remove_others(out, known, {row.path for row in rows}):
+        report(f"{removed} image{'' if removed == 1 else 's'} removed, which the manifest no longer lists")
+
+
+def _remove_others(out: Path, known: Row, listed: Set[str]) -> int:
+    """Remove images of the same run, class and seed that the manifest does not list, and return how many.
+
+    After it was written: a kill before leaves more images than rows, which the next call removes, never fewer.
+    """
+    own = {"run": known.run, "weights": known.weights, "class": known.label, "seed": str(known.seed)}
+    removed = 0
+    for path in sorted((out / IMAGES).glob("*")):
+        mark = None if f"{IMAGES}/{path.name}" in listed else derived_from(path)
+        if mark is not None and own.items() <= dict(mark.made).items():
+            path.unlink()
+            removed += 1
+    return removed
 
 
 def _opened(run: Path, label: str, root: Path | None) -> tuple[Any, Any]:

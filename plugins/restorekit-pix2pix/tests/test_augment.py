@@ -127,6 +127,22 @@ def test_class_that_the_run_does_not_translate_into_is_refused(label: str, augme
     assert f"translates into covid; got {label!r}" in capsys.readouterr().err
 
 
+def test_fewer_images_or_another_format_leave_no_image_that_the_manifest_does_not_list(
+    augment, tmp_path: Path, capsys
+) -> None:
+    assert augment("--class", "covid", "--count", 5, "-o", tmp_path) == 0
+    (tmp_path / "images" / "mine.png").write_bytes((tmp_path / "images" / "covid_000005.png").read_bytes()[:20])
+    kept = (tmp_path / "images" / "covid_000002.png").stat().st_mtime_ns
+    for options, removed in ((["--count", 2], 3), (["--count", 2, "--format", "tiff"], 2)):
+        capsys.readouterr()
+        assert augment("--class", "covid", "-o", tmp_path, *options) == 0
+        assert f"{removed} images removed, which the manifest no longer lists" in capsys.readouterr().out
+        listed = {row["path"] for row in rows_of(tmp_path)}
+        assert {f"images/{path.name}" for path in (tmp_path / "images").iterdir()} == {*listed, "images/mine.png"}
+        if removed == 3:
+            assert (tmp_path / "images" / "covid_000002.png").stat().st_mtime_ns == kept
+
+
 def test_folder_with_other_translations_is_refused_and_stays(augment, run: Path, tmp_path: Path, capsys) -> None:
     assert augment("--class", "covid", "--count", 2, "-o", tmp_path) == 0
     assert {row["run"] for row in rows_of(tmp_path)} == {run.name}

@@ -6,9 +6,10 @@ import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ class Segmenter(Generator):
         if self.weights is None:
             return
         if self.weights.startswith(FILE):
-            self._load(_read(Path(self.weights.removeprefix(FILE)).expanduser()))
+            self._load(_read(Path(self.weights.removeprefix(FILE))))
         else:
             self._load_published(self.weights)
 
@@ -140,6 +141,13 @@ def _read(path: Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
+def _rooted(weights: str | None) -> str | None:
+    """Return weights with the path of a file from the root, as a run folder must keep it."""
+    if weights is None or not weights.startswith(FILE):
+        return weights
+    return FILE + str(Path(weights.removeprefix(FILE)).expanduser().resolve())
+
+
 @conformance_case(options={"architecture": "fpn", "backbone": "tu-test_efficientnet"})
 def smp(
     source: Domain,
@@ -147,7 +155,7 @@ def smp(
     *,
     architecture: Architecture = "unet",
     backbone: str = "densenet121",
-    weights: str | None = None,
+    weights: Annotated[str | None, AfterValidator(_rooted)] = None,
 ) -> Generator:
     """A network of segmentation_models_pytorch (Iakubovskii, 2019) up to its decoder, for a head that predicts masks.
 

@@ -84,6 +84,21 @@ def test_encoder_starts_from_a_file_and_refuses_that_of_another(tmp_path: Path) 
         other.warm_start()
 
 
+def test_recipe_keeps_the_path_of_weights_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is resumed from other folders than that where it began."""
+    monkeypatch.chdir(tmp_path)
+    sides = {side: {"name": "phantom", "side": side, "task": "mask"} for side in "ab"}
+    for given, kept in (("file:e.pth", f"file:{tmp_path / 'e.pth'}"), ("imagenet", "imagenet"), (None, None)):
+        spec = {
+            "name": "one",
+            "data": {"size": [SIZE, SIZE], **sides},
+            "nets": {"generator": {**NETWORK, "weights": given}, "head": "smp", "one_way": True},
+            "losses": [{"name": "task", "passes": ["ab"]}],
+            "train": {"steps": 1},
+        }
+        assert resolved(spec, "one", load()).nets.generator.spec.get("weights") == kept
+
+
 def percentile(one: np.ndarray, other: np.ndarray) -> float:
     """The 95th percentile of the distances from the edge of a mask to that of the other, the larger of both ways."""
     edges = [mask & ~binary_erosion(mask) for mask in (one, other)]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from restorekit import Loss, LossValue, Passes, PerImage, RecipeError, conformance_case, wide
-from restorekit_superres.vgg import TORCHVISION, Net, Vgg, last_layer, read_weights, require_file, steps_to
+from restorekit_superres.vgg import TORCHVISION, Net, Vgg, last_layer, read_weights, require_file, rooted, steps_to
 
 __all__ = ["PerceptualVgg", "perceptual_vgg"]
 
@@ -65,7 +65,7 @@ def perceptual_vgg(
     *,
     net: Net = "vgg19",
     convolution: Annotated[str | None, Field(pattern=r"^conv[1-5]_[1-4]$")] = None,
-    weights: str = TORCHVISION,
+    weights: Annotated[str, AfterValidator(rooted)] = TORCHVISION,
 ) -> Loss:
     """Mean square difference of VGG features after the ReLU, as in SRGAN (arXiv:1609.04802, equation 5).
 

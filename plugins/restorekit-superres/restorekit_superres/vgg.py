@@ -15,7 +15,18 @@ from torch import Tensor, nn
 
 from restorekit import RecipeError
 
-__all__ = ["DRAWN", "FILE", "TORCHVISION", "Net", "Vgg", "last_layer", "read_weights", "require_file", "steps_to"]
+__all__ = [
+    "DRAWN",
+    "FILE",
+    "TORCHVISION",
+    "Net",
+    "Vgg",
+    "last_layer",
+    "read_weights",
+    "require_file",
+    "rooted",
+    "steps_to",
+]
 
 Net = Literal["vgg16", "vgg19"]
 STAGES: Mapping[str, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -84,6 +95,11 @@ def steps_to(net: Net, layer: str) -> list[nn.Module]:
     )
 
 
+def rooted(weights: str) -> str:
+    """Return weights with the path of a file from the root, as a run folder must keep it."""
+    return FILE + str(_path(weights).resolve()) if weights.startswith(FILE) else weights
+
+
 def require_file(weights: str) -> None:
     """Require that weights name a source, and, if that is a file, that it is there.
 
@@ -98,7 +114,7 @@ def require_file(weights: str) -> None:
     path = _path(weights)
     if not path.is_file():
         raise RecipeError(
-            f"loss 'perceptual_vgg': weights: {path}: no such file; a relative path starts at {Path.cwd()}",
+            f"loss 'perceptual_vgg': weights: {path}: no such file; a relative path starts where the command runs",
             option="weights",
         )
 

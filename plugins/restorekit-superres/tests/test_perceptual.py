@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from restorekit import Batch, Generator, HistoryPool, Nets, Passes, RecipeError
 from restorekit.core.types import Translator
+from restorekit.discovery.plugins import load
+from restorekit.recipes.recipe import resolved
 
 
 class Same(Generator):
@@ -119,13 +121,27 @@ def test_drawn_weights_are_the_same_in_every_run_and_leave_the_draws_of_a_run_al
     ("options", "expected"),
     [
         ({"weights": "random"}, "weights: got 'random'; allowed: torchvision, file:PATH, drawn"),
-        ({"weights": "file:gone.pth"}, "gone.pth: no such file; a relative path starts at"),
+        ({"weights": "file:gone.pth"}, "gone.pth: no such file; a relative path starts where"),
         ({"net": "vgg16", "convolution": "conv5_4"}, "got 'conv5_4'; allowed for vgg16: conv1_1,"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_read(options: Mapping[str, Any], expected: str) -> None:
     with pytest.raises(RecipeError, match=expected):
         perceptual_vgg(**options)
+
+
+def test_recipe_keeps_the_path_of_weights_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is resumed from other folders than that where it began."""
+    monkeypatch.chdir(tmp_path)
+    for given, kept in (("file:w.pth", f"file:{tmp_path / 'w.pth'}"), ("drawn", "drawn")):
+        spec = {
+            "name": "one",
+            "data": {"size": [16, 16], "a": {"name": "phantom", "side": "a"}, "b": {"name": "phantom", "side": "b"}},
+            "nets": {"generator": "resnet", "one_way": True},
+            "losses": [{"name": "perceptual_vgg", "weights": given}],
+            "train": {"steps": 1},
+        }
+        assert resolved(spec, "one", load()).losses[0].spec["weights"] == kept
 
 
 def test_files_that_are_no_such_weights_are_refused(tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
         details["png_colours"] = stated
     if known.mark:
         details["derived"] = known.mark
+    if aspect := _aspect(known):
+        details["aspect"] = aspect[::-1] if turn in (5, 6, 7, 8) else aspect
     return Stored(upright(array, turn), low, high, spacing=spacing, details=details, bits=bits)
 
 
@@ -126,6 +128,8 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         stream.write(_chunk(b"tEXt", _KEYWORD + b"\0" + mark.encode("ascii")))
     if resolution := _per_metre(intensity.spacing):
         stream.write(_chunk(b"pHYs", pack(">IIB", *resolution, 1)))
+    elif aspect := intensity.details.get("aspect"):  # the wider a pixel, the fewer there are across
+        stream.write(_chunk(b"pHYs", pack(">IIB", *aspect, 0)))
     stream.write(content[header:])
 
 
@@ -303,6 +307,15 @@ def _spacing(known: _Png) -> tuple[float, ...] | None:
         return None
     horizontal, vertical = unpack_from(">II", body)
     return (1000 / vertical, 1000 / horizontal) if horizontal and vertical else None
+
+
+def _aspect(known: _Png) -> tuple[int, int] | None:
+    """Return height and width of a pixel, of pHYs without a unit; None where it is square, or that is not known."""
+    body = known.chunks.get(b"pHYs")
+    if body is None or len(body) != 9 or body[8] != 0:
+        return None
+    across, down = unpack_from(">II", body)
+    return (across, down) if across and down and across != down else None
 
 
 def _per_metre(spacing: tuple[float, ...] | None) -> tuple[int, int] | None:

@@ -85,7 +85,8 @@ def _read_jpeg(content: bytes, frame: int | None) -> Stored:
     if unit in (1, 2) and across and down:
         millimetres = 25.4 if unit == 1 else 10.0
         spacing = (millimetres / down, millimetres / across)
-    return _stored(array, exif, profile, spacing or _exif_spacing(exif))
+    aspect = (across, down) if unit == 0 and across and down and across != down else None
+    return _stored(array, exif, profile, spacing or _exif_spacing(exif), aspect)
 
 
 def _read_bmp(content: bytes, frame: int | None) -> Stored:
@@ -153,15 +154,25 @@ def _plain_pixels(file: Image.Image) -> NDArray[Any]:
     return np.atleast_3d(np.asarray(file)).transpose(2, 0, 1)
 
 
-def _stored(array: NDArray[Any], exif: Image.Exif, profile: bytes | None, spacing: tuple[float, ...] | None) -> Stored:
+def _stored(
+    array: NDArray[Any],
+    exif: Image.Exif,
+    profile: bytes | None,
+    spacing: tuple[float, ...] | None,
+    aspect: tuple[int, int] | None = None,
+) -> Stored:
     turn = int(exif.get(ExifTags.Base.Orientation, 1))
-    if spacing is not None and turn in (5, 6, 7, 8):
+    turned = turn in (5, 6, 7, 8)
+    if spacing is not None and turned:
         spacing = spacing[::-1]
     if profile:
         require_display_profile(profile)
     else:
         require_display_exif(exif)
-    return Stored(upright(array, turn), spacing=spacing, details={"icc_profile": profile} if profile else {})
+    details: dict[str, Any] = {"icc_profile": profile} if profile else {}
+    if aspect is not None and spacing is None:
+        details["aspect"] = aspect[::-1] if turned else aspect
+    return Stored(upright(array, turn), spacing=spacing, details=details)
 
 
 def _exif_spacing(exif: Mapping[int, Any]) -> tuple[float, ...] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -86,6 +87,8 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
         ends = _ends(page)
         if (description := str(_tag(page, "ImageDescription", ""))).startswith(BEGINS):
             details["derived"] = description
+        if spacing is None and (aspect := _aspect(page)):
+            details["aspect"] = aspect[::-1] if turn in (5, 6, 7, 8) else aspect
         missing = _tag(page, "GDAL_NODATA", None)
         profile = page.iccprofile
         red_to_blue = _coefficients(page) if kind == "YCBCR" and page.compression.name in _PLAIN else None
@@ -142,6 +145,8 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     spacing = intensity.spacing
     if spacing is not None and len(spacing) == 2 and all(1e-8 < step < 1e8 for step in spacing):  # as rationals hold
         options |= {"resolution": tuple(10 / step for step in spacing[::-1]), "resolutionunit": "CENTIMETER"}
+    elif spacing is None and (aspect := details.get("aspect")):  # the wider a pixel, the fewer there are across
+        options |= {"resolution": aspect, "resolutionunit": "NONE"}
     # Packed again only where the range is that of the packed bits: a wider one would be cut.
     bits = details.get("bits") if array.dtype.kind == "u" and details.get("bits") == intensity.bits else None
     with tifffile.TiffWriter(stream, byteorder=details.get("order", "<")) as file:
@@ -427,6 +432,16 @@ def _spacing(file: Any, page: Any) -> tuple[float, ...] | None:
         return None
     steps = tuple(unit * pair[1] / pair[0] for pair in found)
     return None if steps == (unit, unit) else steps  # 1 / 1 is what writers that know nothing write
+
+
+def _aspect(page: Any) -> tuple[int, int] | None:
+    """Return height and width of a pixel, of a resolution without a unit; None where it is square, or not known."""
+    across, down = (_tag(page, name, None) for name in ("XResolution", "YResolution"))
+    if int(_tag(page, "ResolutionUnit", 2)) != 1 or not (across and down and min(*across, *down) > 0):
+        return None
+    high, wide = across[0] * down[1], down[0] * across[1]
+    shared = gcd(high, wide)
+    return None if high == wide else (high // shared, wide // shared)
 
 
 def _ome_spacing(text: str) -> tuple[float, ...] | None:

@@ -108,6 +108,8 @@ def _stored(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
     details["bits"] = layout.stored
     if mark := mark_in(data):
         details["derived"] = mark
+    if spacing is None and (aspect := _aspect(data)):
+        details["aspect"] = aspect
     known = layout.stored <= 16  # a wider range is declared: no image uses all of it
     if layout.samples == 3:
         rgb = array.transpose(2, 0, 1)
@@ -238,3 +240,14 @@ def _spacing(data: Dataset) -> tuple[float, ...] | None:
         if len(steps) == 2 and all(least <= step <= most for step in steps):
             return steps
     return None
+
+
+def _aspect(data: Dataset) -> tuple[int, int] | None:
+    """Return height and width of a pixel, whose distances are not known; None where it is square, or is not stated."""
+    try:
+        found = tags.numbers(data, "PixelAspectRatio")
+    except DataError:
+        return None
+    if len(found) != 2 or min(found) <= 0 or found[0] == found[1]:
+        return None
+    return int(found[0]), int(found[1])
