@@ -20,6 +20,7 @@ class Degraded(WrappedDataset):
     def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
         super().__init__(inner)
         self.split, self.fresh = split, fresh
+        self.within = _degradations(inner)
         self.has_truth = True
         self.degradation: Degradation | None = None
         first = self.first()
@@ -35,7 +36,7 @@ class Degraded(WrappedDataset):
         sample = self.inner.load(index, rng)
         if self.degradation is None:
             return sample
-        chance = rng if self.fresh else torch.Generator().manual_seed(_seed(self.split, self.records[index].key))
+        chance = rng if self.fresh else torch.Generator().manual_seed(self._seed(self.records[index].key))
         drawn = self.degradation.draw(chance)
         scale = self.degradation.scale
         image, truth, mask = (_cut(one, scale) for one in (sample.image, sample.truth, sample.mask))
@@ -49,6 +50,11 @@ class Degraded(WrappedDataset):
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
         )
+
+    def _seed(self, key: str) -> int:
+        # Not hash(): that differs from process to process. A degradation of a degraded image has draws of its own.
+        text = "\0".join([self.split, key, *([str(self.within)] if self.within else [])])
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 @conformance_case(
@@ -65,7 +71,8 @@ def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Fa
         split: "train", "val" or "test".
         dataset: The good images.
         degradation: How they get worse.
-        fresh: Draw anew in every epoch. Otherwise the degradation of an image is fixed by its key.
+        fresh: Draw anew in every epoch. Otherwise the degradation of an image is fixed by its key; one of images that
+            are degraded already has draws of its own.
     """
     return Degraded(dataset(root, split), degradation, root, split, fresh)
 
@@ -77,9 +84,11 @@ def _cut(image: Tensor | None, scale: int) -> Tensor | None:
     return nd.crop(image, [0] * (image.ndim - 1), [n // scale * scale for n in image.shape[1:]])
 
 
-def _seed(split: str, key: str) -> int:
-    # Not hash(): that differs from process to process.
-    return int.from_bytes(hashlib.sha256(f"{split}\0{key}".encode()).digest()[:8], "big") >> 1
+def _degradations(dataset: Dataset) -> int:
+    """Return how many degradations the images of a dataset have behind them, also through datasets around those."""
+    held = [getattr(dataset, "inner", None), *getattr(dataset, "parts", ())]
+    below = max((_degradations(one) for one in held if isinstance(one, Dataset)), default=0)
+    return below + isinstance(dataset, Degraded)
 
 
 @hookimpl

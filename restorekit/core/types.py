@@ -427,6 +427,13 @@ class Nets(nn.Module):
         self.extra = Extra(extra)
         self._teacher: list[Translator] = []  # a list, so that torch does not register it as a module
 
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; a network of `extra` that is frozen, for no loss trains it, stays in evaluation mode."""
+        super().train(mode)
+        for net in self.extra.values():
+            net.train(mode and any(p.requires_grad for p in net.parameters()))
+        return self
+
     @property
     def teacher(self) -> Translator:
         """The translator of another run, frozen and in evaluation mode.

@@ -21,7 +21,16 @@ from restorekit.parts.registry import Parts
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, ScheduleSpec
 from restorekit.runs.nets import make_terms
 
-__all__ = ["Optimization", "Schedule", "make_optimization", "optimizers", "schedules"]
+__all__ = [
+    "Optimization",
+    "Schedule",
+    "load_state",
+    "make_optimization",
+    "optimizers",
+    "schedules",
+    "state_numbers",
+    "state_tensors",
+]
 
 Schedule = Callable[[int], float]
 """A step, counted from 0, to a share of the full learning rate."""
@@ -63,16 +72,16 @@ class Optimization:
 
     def numbers(self) -> dict[str, Any]:
         """Return by side what the optimizers keep as plain numbers, for a checkpoint."""
-        return {side: _numbers(optimizer.state_dict()) for side, optimizer in self.optimizers.items()}
+        return {side: state_numbers(optimizer) for side, optimizer in self.optimizers.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the optimizers' state tensors by "side/parameter/name", for a checkpoint."""
-        return {f"{side}/{name}": tensor for side, of in self.optimizers.items() for name, tensor in _tensors(of)}
+        return {f"{side}/{name}": tensor for side, of in self.optimizers.items() for name, tensor in state_tensors(of)}
 
     def load(self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Restore the optimizers' state from what `numbers` and `tensors` returned."""
         for side, optimizer in self.optimizers.items():
-            _load_optimizer(optimizer, side, tensors, numbers.get(side, {}))
+            load_state(optimizer, side, tensors, numbers.get(side, {}))
 
     def follow_schedules(self, state: Mapping[str, Any], steps: int, place: Path) -> list[str]:
         """Set the schedules to those of a resumed checkpoint.
@@ -218,7 +227,7 @@ def _differ(one: Schedule, other: Schedule, steps: int) -> bool:
     return any(one(step) != other(step) for step in seen)
 
 
-def _tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
+def state_tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
     """Yield an optimizer's state tensors by "parameter/name"."""
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
@@ -226,12 +235,13 @@ def _tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
                 yield f"{index}/{name}", value
 
 
-def _numbers(state: Mapping[str, Any]) -> dict[str, Any]:
+def state_numbers(optimizer: Optimizer) -> dict[str, Any]:
     """Return what an optimizer keeps as plain numbers: of each parameter, and of its groups besides their options."""
 
     def plain(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if isinstance(value, int | float) and name not in RATES}
 
+    state = optimizer.state_dict()
     kept = {index: plain(values) for index, values in sorted(state["state"].items())}
     return {
         "state": {index: values for index, values in kept.items() if values},
@@ -239,7 +249,7 @@ def _numbers(state: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _load_optimizer(optimizer: Optimizer, side: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+def load_state(optimizer: Optimizer, side: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
     """Restore an optimizer's state; what its recipe sets, such as rates, comes from the recipe."""
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():

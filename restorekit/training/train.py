@@ -72,7 +72,7 @@ def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:
         raise TrainingError(
             f"step {run.step + 1}: no trainable parameter gets a gradient from the {side} losses; change nets or losses"
         )
-    run.engine.apply(optimizer, run.recipe.train.clip)
+    run.engine.apply([optimizer], run.recipe.train.clip)
     return values
 
 
@@ -98,14 +98,14 @@ def descend_extra(run: Run, passes: Sequence[Passes]) -> dict[str, Tensor]:
         for at, (name, total) in enumerate(totals.items(), start=1):
             if total.requires_grad:  # several may share a part of the graph
                 run.engine.backward(total, parameters[name], retain=at < len(totals))
-    for name, of in parameters.items():
-        if not any(key.startswith(f"{name}.") for key in values):
-            continue
-        if all(p.grad is None for p in of):
+    trained = [name for name in parameters if any(key.startswith(f"{name}.") for key in values)]
+    for name in trained:
+        if all(p.grad is None for p in parameters[name]):
             raise TrainingError(
                 f"step {run.step + 1}: no parameter of nets.extra.{name} gets a gradient from the losses that train it"
             )
-        run.engine.apply(optimizers[name], run.recipe.train.clip)
+    if trained:
+        run.engine.apply([optimizers[name] for name in trained], run.recipe.train.clip)
     return {name: values[name] for name in run.losses if name in values}
 
 

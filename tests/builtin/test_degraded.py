@@ -8,7 +8,9 @@ from restorekit import DataError, Degradation, Intensity, write_image
 from restorekit.builtin.degradations import Noise, blend, noise
 from restorekit.builtin.degraded import degraded
 from restorekit.builtin.folder import folder
+from restorekit.builtin.join import join
 from restorekit.builtin.phantom import phantom
+from restorekit.builtin.resized import resized
 
 GOOD = partial(phantom, side="a", count=6, size=(32, 32))
 
@@ -49,6 +51,19 @@ def test_it_nests_and_keeps_the_first_truth():
     sample = twice.load(0, rng())
     assert torch.equal(sample.truth, GOOD(None, "train").load(0, rng()).image)
     assert set(sample.drawn) == {"noise", "blur", "exposure"}
+
+
+def test_a_degradation_of_a_degraded_image_has_draws_of_its_own():
+    loud = partial(noise, severity=(0.05, 0.05))
+    once = partial(degraded, dataset=GOOD, degradation=loud)
+    for within in (once, partial(join, datasets=[once]), partial(resized, dataset=once, size=[32, 32])):
+        inner = within(None, "train").load(0, rng())
+        outer = make(dataset=within, degradation=loud).load(0, rng())
+        assert torch.equal(inner.truth, outer.truth)
+        first, second = (inner.image - inner.truth).flatten(), (outer.image - inner.image).flatten()
+        free = (inner.image.abs() < 0.8).flatten() & (outer.image.abs() < 0.8).flatten()
+        assert free.sum() > 500
+        assert abs(float(torch.corrcoef(torch.stack([first[free], second[free]]))[0, 1])) < 0.15
 
 
 def test_the_degradation_learns_the_domain():
