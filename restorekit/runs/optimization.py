@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,26 +16,23 @@ from restorekit.core.errors import CheckpointError, Place
 from restorekit.core.types import (
     Nets,
     ParameterGroup,
+    groups_of,
 )
 from restorekit.parts.registry import Parts
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, ScheduleSpec
+from restorekit.runs.checkpoint import load_state, state_numbers, state_tensors
 from restorekit.runs.nets import make_terms
 
 __all__ = [
     "Optimization",
     "Schedule",
-    "load_state",
     "make_optimization",
     "optimizers",
     "schedules",
-    "state_numbers",
-    "state_tensors",
 ]
 
 Schedule = Callable[[int], float]
 """A step, counted from 0, to a share of the full learning rate."""
-RATES = ("lr", "base_lr", "factor", "first_step", "initial_lr")
-"""Entries of a parameter group that the recipe sets."""
 
 
 @dataclass(kw_only=True)
@@ -173,13 +170,13 @@ def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:
         if name not in of_losses:
             nets.extra[name].requires_grad_(False)
             continue
-        trained = [p for p in nets.extra[name].parameters() if p.requires_grad]
-        if not trained:
+        own = groups_of(nets.extra[name])
+        if not own:
             raise IncompatibleRecipeError(
                 spec, (("nets", "extra", name), "has no parameters to train; take it out of the losses")
             )
         place = ("train", "optimizer") if of.optimizer is None else ("nets", "extra", name, "optimizer")
-        made[name] = _optimizer(spec, parts, place, [ParameterGroup(trained)])
+        made[name] = _optimizer(spec, parts, place, own)
     return made
 
 
@@ -225,40 +222,3 @@ def _differ(one: Schedule, other: Schedule, steps: int) -> bool:
     """True if two schedules have other rates within the first `steps` steps, of which up to 10,000 are compared."""
     seen = {*range(0, steps, max(1, steps // 10_000)), steps - 1}
     return any(one(step) != other(step) for step in seen)
-
-
-def state_tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
-    """Yield an optimizer's state tensors by "parameter/name"."""
-    for index, values in optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                yield f"{index}/{name}", value
-
-
-def state_numbers(optimizer: Optimizer) -> dict[str, Any]:
-    """Return what an optimizer keeps as plain numbers: of each parameter, and of its groups besides their options."""
-
-    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if isinstance(value, int | float) and name not in RATES}
-
-    state = optimizer.state_dict()
-    kept = {index: plain(values) for index, values in sorted(state["state"].items())}
-    return {
-        "state": {index: values for index, values in kept.items() if values},
-        "groups": [plain(group) for group in state["param_groups"]],
-    }
-
-
-def load_state(optimizer: Optimizer, side: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-    """Restore an optimizer's state; what its recipe sets, such as rates, comes from the recipe."""
-    state: dict[int, dict[str, Any]] = {}
-    for name, tensor in tensors.items():
-        owner, index, key = name.split("/")
-        if owner == side:
-            state.setdefault(int(index), {})[key] = tensor
-    for index, values in numbers.get("state", {}).items():
-        state.setdefault(int(index), {}).update(values)
-    groups = optimizer.state_dict()["param_groups"]
-    for group, kept in zip(groups, numbers.get("groups", [{}] * len(groups)), strict=True):
-        group.update(kept)
-    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from restorekit.runs.optimization import load_state, state_numbers, state_tensors
+from restorekit.runs.checkpoint import load_state, state_numbers, state_tensors
 from restorekit.testing.subject import Subject, require
 
 __all__ = ["made", "resume", "schedule", "steps"]

@@ -205,6 +205,7 @@ def quality(*, net: str = "quality") -> Loss:
 def _parts(plugins: Plugins) -> None:
     if ("loss", "quality") not in plugins.parts:
         plugins.parts.add("loss", "quality", quality, owner="test")
+        plugins.parts.add("loss", "late_quality", late_quality, owner="test")
 
 
 def with_quality(**more: Any) -> dict[str, Any]:
@@ -249,6 +250,44 @@ def test_gradients_of_two_extra_networks_are_divided_by_the_scale_that_they_were
         torch.testing.assert_close(
             state[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_groups_of_an_extra_network_have_their_own_rate_and_first_step(build_run: Build) -> None:
+    late = {"generator": {"name": "late", "first": 3, "factor": 0.1}, "domain": "a"}
+    changes = with_quality(train__steps=4, train__save_every=2)
+    changes["nets__extra"]["quality"] = late | {"optimizer": {"name": "sgd", "lr": 1e-2}}
+    changes["losses"] = ["paired", {"name": "late_quality"}]
+    run = build_run(**changes)
+    net = run.nets.extra["quality"]
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    for event in train(run):
+        if isinstance(event, Stepped):
+            assert "quality.late_quality" in event.values
+            moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+            assert {name for name in moved if name.startswith("last")} == {"last.weight", "last.bias"}
+            assert any(name.startswith("body") for name in moved) == (event.step > 3), event.step
+    rates = [group["base_lr"] for group in run.optimization.optimizers["quality"].param_groups]
+    assert rates == pytest.approx([1e-3, 1e-2])
+    again = build_run(folder="again", **changes)
+    again.resume(run.folder / "checkpoints" / "step_000000002")
+    list(train(again))
+    same_weights(run, again)
+    changes["train__steps"] = 3
+    with pytest.raises(RecipeError, match=r"nets\.extra\.quality\.generator: 'late' .*step 3 "):
+        build_run(folder="short", **changes)
+
+
+class LateQuality(Quality):
+    """An extra network that makes images, whose means are the estimate."""
+
+    def estimate(self, p: Passes) -> torch.Tensor:
+        made, _ = p.nets.extra[self.net](p.ab.image)
+        return made.flatten(1).mean(1)
+
+
+def late_quality(*, net: str = "quality") -> Loss:
+    """As quality, by a generator."""
+    return LateQuality(net)
 
 
 class Norms(Encoder):
