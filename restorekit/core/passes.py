@@ -138,10 +138,19 @@ class Passes:
         return self._known[what, side]
 
     def mean(self, value: LossValue) -> Tensor | None:
-        """Return the share of a value in its mean over all batches of the step; the sum over them is the term."""
+        """Return the share of a value in its mean over all batches of the step; the sum over them is the term.
+
+        Raises:
+            RecipeError: if a tensor is neither a scalar nor a value for each image.
+        """
         if value is None:
             return None
         if isinstance(value, PerImage):
+            if value.values.ndim and value.values.shape != value.known.mask.shape:  # else it would be broadcast
+                raise RecipeError(
+                    f"a loss must return a scalar or a value for each of {len(value.known.mask)} images; got the shape "
+                    f"{tuple(value.values.shape)}; take the mean of each image"
+                )
             # where, not a product: no value of an unknown image reaches the sum, not even NaN
             return torch.where(value.known.mask, value.values, 0).sum() / value.known.count
         if isinstance(value, Tensor):

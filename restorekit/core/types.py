@@ -42,6 +42,7 @@ __all__ = [
     "Sample",
     "TaskHead",
     "Translator",
+    "groups_of",
 ]
 
 
@@ -356,25 +357,12 @@ class Translator(nn.Module):
         Raises:
             PluginError: if the generator's are not its trained parameters, each once, or have values out of range.
         """
-        own = self.generator.groups()
-        where = f"generator {type(self.generator).__name__}: groups()"
-        names = {id(p): name for name, p in self.generator.named_parameters() if p.requires_grad}
-        held = Counter(id(p) for group in own for p in group.parameters)
-        wrong = [name for key, name in names.items() if held[key] != 1]
-        if wrong or held.keys() - names:
-            wrong = wrong[:3] or ["one that is not trained"]
-            raise PluginError(f"{where} must hold every trained parameter once; not so: {', '.join(wrong)}")
-        if any(group.factor <= 0 or group.first_step < 0 for group in own):
-            raise PluginError(f"{where} must have factors above 0 and first steps from 0 on")
-        head = [] if self.head is None else [p for p in self.head.parameters() if p.requires_grad]
-        return [group for group in (*own, ParameterGroup(head)) if group.parameters]
+        return [*groups_of(self.generator), *([] if self.head is None else groups_of(self.head))]
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; modules whose own parameters are all frozen, such as frozen norms, stay in evaluation mode."""
         super().train(mode)
-        for module in self.modules():
-            own = [p.requires_grad for p in module.parameters(recurse=False)]
-            module.training &= not own or any(own)
+        _keep_frozen(self)
         return self
 
     def forward(self, image: Tensor, summary: Tensor | None = None) -> Output:
@@ -394,6 +382,34 @@ class Translator(nn.Module):
         if not head.pixels or raw.ndim != image.ndim:
             return raw
         return nd.resize(raw, [self.generator.scale * n for n in image.shape[2:]])
+
+
+def groups_of(net: nn.Module) -> list[ParameterGroup]:
+    """Return the groups of a network's trained parameters: of a generator or an encoder its own, else one.
+
+    Raises:
+        PluginError: if they are not its trained parameters, each once, or have values out of range.
+    """
+    names = {id(p): name for name, p in net.named_parameters() if p.requires_grad}
+    if not isinstance(net, Generator | Encoder):
+        return [ParameterGroup([p for p in net.parameters() if p.requires_grad])] if names else []
+    own = net.groups()
+    where = f"{'generator' if isinstance(net, Generator) else 'encoder'} {type(net).__name__}: groups()"
+    held = Counter(id(p) for group in own for p in group.parameters)
+    wrong = [name for key, name in names.items() if held[key] != 1]
+    if wrong or held.keys() - names:
+        wrong = wrong[:3] or ["one that is not trained"]
+        raise PluginError(f"{where} must hold every trained parameter once; not so: {', '.join(wrong)}")
+    if any(group.factor <= 0 or group.first_step < 0 for group in own):
+        raise PluginError(f"{where} must have factors above 0 and first steps from 0 on")
+    return [group for group in own if group.parameters]
+
+
+def _keep_frozen(net: nn.Module) -> None:
+    """Put modules whose own parameters are all frozen, such as frozen norms, into evaluation mode."""
+    for module in net.modules():
+        own = [p.requires_grad for p in module.parameters(recurse=False)]
+        module.training &= not own or any(own)
 
 
 class Extra(nn.ModuleDict):
@@ -429,6 +445,14 @@ class Nets(nn.Module):
         self.ab, self.ba, self.d_a, self.d_b = ab, ba, d_a, d_b
         self.extra = Extra(extra)
         self._teacher: list[Translator] = []  # a list, so that torch does not register it as a module
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; networks of `extra` stay in evaluation mode where they are frozen, as those no loss trains."""
+        super().train(mode)
+        for net in self.extra.values():
+            net.train(mode and any(p.requires_grad for p in net.parameters()))
+            _keep_frozen(net)
+        return self
 
     @property
     def teacher(self) -> Translator:

@@ -110,7 +110,9 @@ class Side:
         key = self.record(position).key
         with expecting(self.domain.dims):
             sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
-        self._check(key, sample.image.ndim - 1, finite=bool(torch.isfinite(sample.image).all()))
+        _check_values(key, sample)
+        finite = [bool(torch.isfinite(image).all()) for image in (sample.image, sample.truth) if image is not None]
+        self._check(key, sample.image.ndim - 1, finite=all(finite))
         image = _channels(sample.image, self.domain.channels, key)
         truth = None if sample.truth is None else _channels(sample.truth, self.domain.channels, key)
         return replace(sample, image=image, truth=truth)
@@ -540,6 +542,18 @@ def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["ref
             f"data.{side.name}: none of {len(errors)} images can be read; the first: {next(iter(errors.values()))}"
         )
     return replace(side, indices=kept, skipped=tuple(errors.values()))
+
+
+def _check_values(key: str, sample: Sample) -> None:
+    """Refuse an image or a truth of another type: whole numbers from 0 to 255 would be taken for values in [-1, 1]."""
+    for what, image in (("image", sample.image), ("truth", sample.truth)):
+        if image is None:
+            continue
+        got = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        if got != torch.float32:
+            raise DataError(
+                f"{key}: {what} must be a tensor of float32, with values in [-1, 1]; its dataset gives {got}"
+            )
 
 
 def _channels(image: Tensor, channels: int, key: str) -> Tensor:

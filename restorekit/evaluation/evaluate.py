@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restorekit.core import nd
-from restorekit.core.errors import DataError
+from restorekit.core.errors import DataError, PluginError
 from restorekit.core.tasks import HAS_MASK, UNLABELLED, Target, Task
 from restorekit.core.types import Batch, Metric, Output
 from restorekit.data.targets import predicted_text, target_cells, target_text, truths
@@ -85,9 +85,10 @@ class _Measured:
         """Measure the images of a batch that a metric can be measured of; the others have no value."""
         places = [i for i, one in enumerate(known) if one]
         if len(places) == len(known):
-            rows = metric.measure(image, prediction, batch)
+            rows = _rows_of(name, metric, image, prediction, batch)
         elif places:
-            rows = metric.measure(image[places], None if prediction is None else prediction[places], batch.take(places))
+            predicted = None if prediction is None else prediction[places]
+            rows = _rows_of(name, metric, image[places], predicted, batch.take(places))
         else:
             rows = None
         self.pending.setdefault((name, which), []).append((rows, known))
@@ -114,6 +115,22 @@ class _Measured:
         self.keys += batch.key
         self.groups += batch.group or [None] * len(batch.key)
         self.sources += batch.source or [None] * len(batch.key)
+
+
+def _rows_of(name: str, metric: Metric, image: Tensor, prediction: Tensor | None, batch: Batch) -> Rows:
+    """Return what a metric measures of a batch.
+
+    Raises:
+        PluginError: if that is no row for each image: a single one would be broadcast to all.
+    """
+    rows = metric.measure(image, prediction, batch)
+    got = tuple(np.shape(rows))
+    if len(got) != 2 or got[0] != len(batch.key):
+        count = len(batch.key)
+        raise PluginError(
+            f"metric {name!r}: measure must return ({count}, k), a row for each of {count} images; got {got}"
+        )
+    return rows
 
 
 def restored(run: Experiment, batch: Batch) -> Output:
@@ -368,7 +385,7 @@ def measure_good(run: Experiment, split: str, metrics: Mapping[str, Metric]) -> 
     seen = _Measured(chosen)
     for batch in run.images.scoring(there[0], gallery.evenly(run.images.good_sizes[there[0]], GOOD), name="b"):
         for name, metric in chosen.items():
-            seen.add(name, "good", metric.measure(batch.image, None, batch))
+            seen.add(name, "good", _rows_of(name, metric, batch.image, None, batch))
         seen.who(batch)
     # Counts of an image, as those of beats, are no number that images could be nearer to each other by.
     seen.rows = {key: rows for key, rows in seen.rows.items() if rows.shape[1] == 1}

@@ -18,13 +18,14 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from restorekit.core.errors import Origin, Place, RecipeError, unknown
 from restorekit.recipes.shipped import located
-from restorekit.recipes.variants import Choice, expanded
+from restorekit.recipes.variants import Choice, expanded, numbered
 
 __all__ = ["Layered", "Origins", "name_of", "parse", "read", "to_yaml"]
 
 EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Setting the one in a later layer takes back the other."""
-PATHS: Sequence[Place] = (("data", "root"), ("nets", "teacher"), ("nets", "weights"), ("nets", "weights", "file"))
+WEIGHTS = ("nets", "weights")
+PATHS: Sequence[Place] = (("data", "root"), ("nets", "teacher"), WEIGHTS, (*WEIGHTS, "file"))
 """Values that are paths: a relative one starts where the file that names it is."""
 OF_PACKAGE = re.compile(r"([A-Za-z_]\w+):(?!\\)(.+)")
 """`PACKAGE:PATH`, a file of an installed package; a Windows drive has one letter."""
@@ -65,8 +66,9 @@ class Layered:
                 raise RecipeError(f"{path}: variant {variant!r} is one of {', '.join(many)}; name one of them")
             raise RecipeError(f"{path}: {unknown('variant', variant, variants)}")
         for dotted, value, place in variants[variant].values:
-            value = _placed(tuple(dotted.split(".")), value, path.parent)
-            _set(self, dotted, value, self.where(place)._replace(variant=variant))
+            origin = self.where(place)  # of a variant that is inherited, the file that is extended
+            value = _placed(tuple(dotted.split(".")), value, Path(origin.source).parent)
+            _set(self, dotted, value, origin._replace(variant=variant))
 
     def variants(self) -> dict[str, Choice]:
         """Return the variants by name, those of lists of values each.
@@ -221,6 +223,8 @@ def _merge(below: Layered, above: Layered, place: Place) -> None:
         other = EXCLUSIVE.get(here)
         if other and other[-1] not in new:
             old.pop(other[-1], None)
+        if isinstance(value, dict) and isinstance(old.get(key), str) and "name" not in value:
+            old[key] = _spelled_out(here, old[key])
         both = isinstance(value, dict) and isinstance(old.get(key), dict)
         if value is None and place == ("variants",) and key in old:
             del old[key]
@@ -236,6 +240,11 @@ def _at(data: Any, place: Place) -> Any:
     for key in place:
         data = data[key]
     return data
+
+
+def _spelled_out(place: Place, text: str) -> dict[str, Any]:
+    """Return what is written as a text alone, such as a part by its name, as the mapping that it stands for."""
+    return {"file" if place == WEIGHTS else "name": text}
 
 
 def _set(layered: Layered, dotted: str, value: Any, origin: Origin) -> None:
@@ -262,7 +271,7 @@ def _set(layered: Layered, dotted: str, value: Any, origin: Origin) -> None:
             return
         below = node[int(step)] if isinstance(node, list) else node.get(step)
         if isinstance(below, str):
-            below = {"name": below}
+            below = _spelled_out(place, below)
         elif below is None:
             below = {}
         elif not isinstance(below, (dict, list)):
@@ -282,9 +291,9 @@ def _moved_up(origins: Mapping[Place, Origin], place: Place, gone: int) -> Itera
 
 
 def _item(items: list[Any], step: str | int, origin: Origin) -> int:
-    names = [name_of(item) for item in items]
+    names = numbered([name_of(item) or str(i) for i, item in enumerate(items)])  # as reports have it: cycle, cycle_2
     if isinstance(step, int) and step < len(items):
         return step
     if step in names:
         return names.index(step)
-    raise RecipeError(f"{origin}: {unknown('item', str(step), [str(n) for n in names if n])}")
+    raise RecipeError(f"{origin}: {unknown('item', str(step), names)}")

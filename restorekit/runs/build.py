@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from restorekit.core.errors import DataError, ErrorRecord, RestorekitError
+from restorekit.core.errors import DataError, ErrorRecord, Place, RestorekitError
 from restorekit.core.passes import HistoryPool
 from restorekit.core.tasks import Task
 from restorekit.core.types import (
@@ -18,7 +18,9 @@ from restorekit.core.types import (
     Encoder,
     Generator,
     Nets,
+    ParameterGroup,
     Translator,
+    groups_of,
 )
 from restorekit.data import batches
 from restorekit.data.splits import SIDES, Splits, listed, read_splits
@@ -146,7 +148,7 @@ def build(
     steps = spec.train.steps if spec.train.steps is not None else (spec.train.epochs or 1) * per_epoch
     nets = build_nets(spec, parts, images.domains, terms)
     if begins:  # else the run has begun, and all weights come from there
-        _start(spec, nets, weights, steps)
+        _start(spec, nets, terms, weights, steps)
     nets.to(engine.device)
     if teacher is not None:
         _add_teacher(spec, nets, terms, teacher.net.to(engine.device))
@@ -211,9 +213,9 @@ def _require_images(spec: Recipe, parts: Parts, images: Images, checked: Mapping
         raise IncompatibleRecipeError(spec, ErrorRecord(why, "missing", ("train", "keep")))
 
 
-def _start(spec: Recipe, nets: Nets, weights: Mapping[str, Tensor], steps: int) -> None:
+def _start(spec: Recipe, nets: Nets, terms: list[Term], weights: Mapping[str, Tensor], steps: int) -> None:
     """Load the initial weights of networks that are not random, for a training of `steps` steps."""
-    _require_unfreezing(spec, nets, steps)
+    _require_unfreezing(spec, nets, terms, steps)
     for net in (*(net.generator for net in nets.translators()), *nets.extra.values()):
         if isinstance(net, Generator | Encoder):
             net.warm_start()
@@ -228,19 +230,26 @@ def _add_teacher(spec: Recipe, nets: Nets, terms: list[Term], teacher: Translato
         raise IncompatibleRecipeError(spec, *untrained)
 
 
-def _require_unfreezing(spec: Recipe, nets: Nets, steps: int) -> None:
+def _require_unfreezing(spec: Recipe, nets: Nets, terms: list[Term], steps: int) -> None:
     """Require that every group of parameters begins to learn within the run.
 
     Raises:
         RecipeError: if one does not.
     """
-    last = max((group.first_step for net in nets.translators() for group in net.groups()), default=0)
-    if last >= steps:
-        why = (
-            f"{spec.nets.generator.name!r} has parameters that learn from step {last} on, counted from 0, and the run "
-            f"has {steps} steps, so they never would; let them learn from a step below {steps} on, or train longer"
-        )
-        raise IncompatibleRecipeError(spec, (("nets", "generator"), why))
+    places: dict[Place, tuple[str, list[ParameterGroup]]] = {
+        ("nets", "generator"): (spec.nets.generator.name, [g for net in nets.translators() for g in net.groups()])
+    }
+    for name in {name for term in terms for name in term.loss.trains}:
+        of = spec.nets.extra[name]
+        places["nets", "extra", name, of.kind] = of.part.name, groups_of(nets.extra[name])
+    for place, (part, groups) in places.items():
+        last = max((group.first_step for group in groups), default=0)
+        if last >= steps:
+            why = (
+                f"{part!r} has parameters that learn from step {last} on, counted from 0, and the run has {steps} "
+                f"steps, so they never would; let them learn from a step below {steps} on, or train longer"
+            )
+            raise IncompatibleRecipeError(spec, (place, why))
 
 
 def _summary_of(generator: Generator) -> Callable[[Tensor], Tensor | None] | None:

@@ -15,6 +15,7 @@ import safetensors
 from filelock import FileLock, Timeout
 from safetensors.torch import load, save_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 import restorekit
 from restorekit.core.errors import CheckpointError, TrainingError
@@ -28,18 +29,23 @@ __all__ = [
     "last_good",
     "load_average",
     "load_nets",
+    "load_state",
     "read_checkpoint",
     "read_state",
     "read_tensors",
     "remove_old",
     "remove_torn",
     "run_lock",
+    "state_numbers",
+    "state_tensors",
     "write_checkpoint",
 ]
 
 FORMAT = 1
 KEPT = 2
 """Checkpoints kept besides the best."""
+RATES = ("lr", "base_lr", "factor", "first_step", "initial_lr")
+"""Entries of a parameter group that the recipe sets."""
 
 
 @contextmanager
@@ -229,6 +235,43 @@ def load_average(nets: Nets, tensors: Mapping[str, Mapping[str, Tensor]], place:
     if "average" not in tensors:
         raise CheckpointError(f"{place}: holds no moving average, which train.ema asks for; start a new run")
     load_nets(nets, tensors["average"], place)
+
+
+def state_tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """Yield an optimizer's state tensors by "parameter/name"."""
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                yield f"{index}/{name}", value
+
+
+def state_numbers(optimizer: Optimizer) -> dict[str, Any]:
+    """Return what an optimizer keeps as plain numbers: of each parameter, and of its groups besides their options."""
+
+    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if isinstance(value, int | float) and name not in RATES}
+
+    state = optimizer.state_dict()
+    kept = {index: plain(values) for index, values in sorted(state["state"].items())}
+    return {
+        "state": {index: values for index, values in kept.items() if values},
+        "groups": [plain(group) for group in state["param_groups"]],
+    }
+
+
+def load_state(optimizer: Optimizer, side: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """Restore an optimizer's state; what its recipe sets, such as rates, comes from the recipe."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        owner, index, key = name.split("/")
+        if owner == side:
+            state.setdefault(int(index), {})[key] = tensor
+    for index, values in numbers.get("state", {}).items():
+        state.setdefault(int(index), {}).update(values)
+    groups = optimizer.state_dict()["param_groups"]
+    for group, kept in zip(groups, numbers.get("groups", [{}] * len(groups)), strict=True):
+        group.update(kept)
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _folder_name(step: int) -> str:

@@ -76,21 +76,28 @@ class Engine:
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
         torch.autograd.backward(scaled, inputs=parameters, retain_graph=retain)
 
-    def apply(self, optimizer: Optimizer, clip: Any = None) -> None:
-        """Take an optimizer's step with the present gradients, limited by `clip` (`norm` or `value`) if given."""
-        if self.scaler is not None:
-            self.scaler.unscale_(optimizer)
-        if clip is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            if clip.norm is not None:
-                nn.utils.clip_grad_norm_(parameters, clip.norm)
+    def apply(self, optimizers: Sequence[Optimizer], clip: Any = None) -> None:
+        """Take the step of each optimizer with the present gradients, which `backward` made with one scale.
+
+        Args:
+            optimizers: one or more.
+            clip: `norm` or `value`, the limits of the gradients of each; None: none.
+        """
+        for optimizer in optimizers:
+            if self.scaler is not None:
+                self.scaler.unscale_(optimizer)
+            if clip is not None:
+                parameters = [p for group in optimizer.param_groups for p in group["params"]]
+                if clip.norm is not None:
+                    nn.utils.clip_grad_norm_(parameters, clip.norm)
+                else:
+                    nn.utils.clip_grad_value_(parameters, clip.value)
+            if self.scaler is None:
+                optimizer.step()
             else:
-                nn.utils.clip_grad_value_(parameters, clip.value)
-        if self.scaler is None:
-            optimizer.step()
-        else:
-            self.scaler.step(optimizer)
-            self.scaler.update()
+                self.scaler.step(optimizer)
+        if self.scaler is not None:
+            self.scaler.update()  # last: it changes the scale, by which the gradients of all are still to be divided
 
     @property
     def device_name(self) -> str:

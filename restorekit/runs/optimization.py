@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,23 @@ from restorekit.core.errors import CheckpointError, Place
 from restorekit.core.types import (
     Nets,
     ParameterGroup,
+    groups_of,
 )
 from restorekit.parts.registry import Parts
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, ScheduleSpec
+from restorekit.runs.checkpoint import load_state, state_numbers, state_tensors
 from restorekit.runs.nets import make_terms
 
-__all__ = ["Optimization", "Schedule", "make_optimization", "optimizers", "schedules"]
+__all__ = [
+    "Optimization",
+    "Schedule",
+    "make_optimization",
+    "optimizers",
+    "schedules",
+]
 
 Schedule = Callable[[int], float]
 """A step, counted from 0, to a share of the full learning rate."""
-RATES = ("lr", "base_lr", "factor", "first_step", "initial_lr")
-"""Entries of a parameter group that the recipe sets."""
 
 
 @dataclass(kw_only=True)
@@ -63,16 +69,16 @@ class Optimization:
 
     def numbers(self) -> dict[str, Any]:
         """Return by side what the optimizers keep as plain numbers, for a checkpoint."""
-        return {side: _numbers(optimizer.state_dict()) for side, optimizer in self.optimizers.items()}
+        return {side: state_numbers(optimizer) for side, optimizer in self.optimizers.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the optimizers' state tensors by "side/parameter/name", for a checkpoint."""
-        return {f"{side}/{name}": tensor for side, of in self.optimizers.items() for name, tensor in _tensors(of)}
+        return {f"{side}/{name}": tensor for side, of in self.optimizers.items() for name, tensor in state_tensors(of)}
 
     def load(self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Restore the optimizers' state from what `numbers` and `tensors` returned."""
         for side, optimizer in self.optimizers.items():
-            _load_optimizer(optimizer, side, tensors, numbers.get(side, {}))
+            load_state(optimizer, side, tensors, numbers.get(side, {}))
 
     def follow_schedules(self, state: Mapping[str, Any], steps: int, place: Path) -> list[str]:
         """Set the schedules to those of a resumed checkpoint.
@@ -164,13 +170,13 @@ def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:
         if name not in of_losses:
             nets.extra[name].requires_grad_(False)
             continue
-        trained = [p for p in nets.extra[name].parameters() if p.requires_grad]
-        if not trained:
+        own = groups_of(nets.extra[name])
+        if not own:
             raise IncompatibleRecipeError(
                 spec, (("nets", "extra", name), "has no parameters to train; take it out of the losses")
             )
         place = ("train", "optimizer") if of.optimizer is None else ("nets", "extra", name, "optimizer")
-        made[name] = _optimizer(spec, parts, place, [ParameterGroup(trained)])
+        made[name] = _optimizer(spec, parts, place, own)
     return made
 
 
@@ -216,39 +222,3 @@ def _differ(one: Schedule, other: Schedule, steps: int) -> bool:
     """True if two schedules have other rates within the first `steps` steps, of which up to 10,000 are compared."""
     seen = {*range(0, steps, max(1, steps // 10_000)), steps - 1}
     return any(one(step) != other(step) for step in seen)
-
-
-def _tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
-    """Yield an optimizer's state tensors by "parameter/name"."""
-    for index, values in optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                yield f"{index}/{name}", value
-
-
-def _numbers(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an optimizer keeps as plain numbers: of each parameter, and of its groups besides their options."""
-
-    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if isinstance(value, int | float) and name not in RATES}
-
-    kept = {index: plain(values) for index, values in sorted(state["state"].items())}
-    return {
-        "state": {index: values for index, values in kept.items() if values},
-        "groups": [plain(group) for group in state["param_groups"]],
-    }
-
-
-def _load_optimizer(optimizer: Optimizer, side: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-    """Restore an optimizer's state; what its recipe sets, such as rates, comes from the recipe."""
-    state: dict[int, dict[str, Any]] = {}
-    for name, tensor in tensors.items():
-        owner, index, key = name.split("/")
-        if owner == side:
-            state.setdefault(int(index), {})[key] = tensor
-    for index, values in numbers.get("state", {}).items():
-        state.setdefault(int(index), {}).update(values)
-    groups = optimizer.state_dict()["param_groups"]
-    for group, kept in zip(groups, numbers.get("groups", [{}] * len(groups)), strict=True):
-        group.update(kept)
-    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from restorekit.runs.checkpoint import load_state, state_numbers, state_tensors
 from restorekit.testing.subject import Subject, require
 
 __all__ = ["made", "resume", "schedule", "steps"]
 
 STEPS = 20
+SIDE = "generator"
 
 
 def made(subject: Subject) -> object:
@@ -60,17 +62,23 @@ def steps(subject: Subject) -> None:
 
 
 def resume(subject: Subject) -> None:
-    """Its state, loaded into a new one, continues bit for bit."""
+    """What a checkpoint holds of its state, tensors and plain numbers, lets a new one continue bit for bit."""
     straight = _parameters()
     _descend(one := _optimizer(subject, straight), straight, 3)
-    kept, weights = copy.deepcopy(one.state_dict()), [p.detach().clone() for p in straight]
+    numbers = json.loads(json.dumps(state_numbers(one)))
+    tensors = {f"{SIDE}/{name}": tensor.clone() for name, tensor in state_tensors(one)}
+    weights = [p.detach().clone() for p in straight]
     _descend(one, straight, 3)
     resumed = [nn.Parameter(weight) for weight in weights]
     other = _optimizer(subject, resumed)
-    other.load_state_dict(kept)
+    load_state(other, SIDE, tensors, numbers)
     _descend(other, resumed, 3)
     alike = all(torch.equal(a, b) for a, b in zip(straight, resumed, strict=True))
-    require(alike, "state_dict must hold all that a resumed optimizer needs; its next steps differ")
+    require(
+        alike,
+        "all that a resumed optimizer needs must be in its state, as tensors and plain numbers by parameter; its next "
+        "steps differ",
+    )
 
 
 def schedule(subject: Subject) -> None:

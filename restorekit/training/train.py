@@ -72,7 +72,7 @@ def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:
         raise TrainingError(
             f"step {run.step + 1}: no trainable parameter gets a gradient from the {side} losses; change nets or losses"
         )
-    run.engine.apply(optimizer, run.recipe.train.clip)
+    run.engine.apply([optimizer], run.recipe.train.clip)
     return values
 
 
@@ -80,7 +80,11 @@ def descend_extra(run: Run, passes: Sequence[Passes]) -> dict[str, Tensor]:
     """Update each network of `nets.extra` by the losses that train it: its values reach its parameters alone."""
     terms = [term for term in run.terms if term.loss.trains]
     optimizers = run.optimization.optimizers
-    parameters = {name: run.optimization.parameters(name) for name in run.nets.extra if name in optimizers}
+    parameters = {
+        name: [p for p in run.optimization.parameters(name) if p.requires_grad]  # none before they begin to learn
+        for name in run.nets.extra
+        if name in optimizers
+    }
     values: dict[str, Tensor] = {}
     for name in parameters:
         run.optimization.set_rates(name, run.step)
@@ -96,16 +100,16 @@ def descend_extra(run: Run, passes: Sequence[Passes]) -> dict[str, Tensor]:
             for term, value in given.items():
                 values[f"{name}.{term.name}"] = value.detach() + values.get(f"{name}.{term.name}", 0)
         for at, (name, total) in enumerate(totals.items(), start=1):
-            if total.requires_grad:  # several may share a part of the graph
+            if total.requires_grad and parameters[name]:  # several may share a part of the graph
                 run.engine.backward(total, parameters[name], retain=at < len(totals))
-    for name, of in parameters.items():
-        if not any(key.startswith(f"{name}.") for key in values):
-            continue
-        if all(p.grad is None for p in of):
+    trained = [name for name, of in parameters.items() if of and any(key.startswith(f"{name}.") for key in values)]
+    for name in trained:
+        if all(p.grad is None for p in parameters[name]):
             raise TrainingError(
                 f"step {run.step + 1}: no parameter of nets.extra.{name} gets a gradient from the losses that train it"
             )
-        run.engine.apply(optimizers[name], run.recipe.train.clip)
+    if trained:
+        run.engine.apply([optimizers[name] for name in trained], run.recipe.train.clip)
     return {name: values[name] for name in run.losses if name in values}
 
 
@@ -224,7 +228,7 @@ def _explain_unfinite(run: Run) -> Iterator[None]:
 
 def _unfreeze_groups(run: Run) -> None:
     """Freeze the groups that are not trained yet at this step, and unfreeze the others."""
-    for group in run.optimization.optimizers["generator"].param_groups:
+    for group in [group for optimizer in run.optimization.optimizers.values() for group in optimizer.param_groups]:
         learns = run.step >= group["first_step"]
         if group["first_step"] > 0 and group["params"][0].requires_grad != learns:
             for p in group["params"]:

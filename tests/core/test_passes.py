@@ -1,10 +1,23 @@
 """Passes run when they are first read, once; the history pool fills first, then swaps half of the time."""
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
 
-from restorekit import PASSES, Batch, Discriminator, Generator, HistoryPool, Nets, Passes, RecipeError, Translator
+from restorekit import (
+    PASSES,
+    Batch,
+    Discriminator,
+    Generator,
+    HistoryPool,
+    Nets,
+    Passes,
+    PerImage,
+    RecipeError,
+    Translator,
+)
 
 
 class Log(Generator):
@@ -189,3 +202,16 @@ def test_the_pool_is_deterministic_and_keeps_copies() -> None:
     ask(pool, x, torch.Generator())
     x.zero_()
     assert pool.images[0][0, 0] == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("shape", [(3, 1), (1,), (3, 1, 1, 3), (2,)])
+def test_a_loss_of_another_shape_is_refused_and_not_broadcast(shape: tuple[int, ...], known: bool) -> None:
+    nets = Nets(Translator(Log("ab", 1.0, [])))
+    a, b = (Batch(torch.zeros(3, 1, 2), ("1", "2", "3")) for _ in range(2))
+    p = Passes(nets, a, b, (HistoryPool(0), HistoryPool(0)), torch.Generator())
+    value = torch.ones(shape)
+    with pytest.raises(RecipeError, match=re.escape(f"3 images; got the shape {shape}")):
+        p.mean(PerImage(value, p.known("image", "a")) if known else [value])
+    for good in (torch.ones(()), torch.ones(3)):
+        assert p.mean(PerImage(good, p.known("image", "a")) if known else good) == 1

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from restorekit import Batch, DataError, Intensity, write_image, write_text
+from restorekit import Batch, DataError, Dataset, Domain, Intensity, Record, Sample, write_image, write_text
 from restorekit.data import batches, splits
 from restorekit.data.batches import fit, scoring_batches, steps_per_epoch, training_batches
 from restorekit.data.splits import Splits, open_splits, opened
@@ -373,6 +374,33 @@ def test_other_channels_are_refused(spec: Spec, plugins: Plugins, have: int, wan
     text = f"data.a: train/000.png: has {have} channels, data.channels is {want}; only one channel is repeated"
     with pytest.raises(DataError, match=rf"{text} \(the first of 6 such files\); repair or remove it"):
         open_splits(made, plugins.parts, verify=lambda line: None)
+
+
+class Given(Dataset):
+    """One image as it is given."""
+
+    def __init__(self, image: Any, truth: Any = None) -> None:
+        self.records, self.sample = [Record("k")], Sample(image, truth=truth)
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        return self.sample
+
+
+@pytest.mark.parametrize(
+    ("image", "truth", "named"),
+    [
+        (torch.zeros(1, 4, 4, dtype=torch.uint8), None, "image .*uint8"),
+        (torch.zeros(1, 4, 4, dtype=torch.float64), None, "image .*float64"),
+        (np.zeros((1, 4, 4), "float32"), None, "image .*ndarray"),
+        (torch.zeros(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64), "truth .*int64"),
+        (torch.zeros(1, 4, 4), torch.full((1, 4, 4), torch.nan), "not finite"),
+    ],
+)
+def test_images_of_another_type_are_refused_by_name(image: Any, truth: Any, named: str) -> None:
+    side = splits.Side("a", Given(image, truth), (0,), Domain("a", 1, (4, 4)))
+    with pytest.raises(DataError, match=f"^k: .*{named}"):
+        side.load(0, 0)
+    assert replace(side, dataset=Given(torch.zeros(1, 4, 4))).load(0, 0).image.shape == (1, 4, 4)
 
 
 def test_three_equal_channels_are_one(spec: Spec, plugins: Plugins) -> None:

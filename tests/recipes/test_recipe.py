@@ -246,6 +246,14 @@ def test_set(load: Load) -> None:
     assert made.data.augment.flip
 
 
+def test_the_second_loss_of_a_name_is_set_by_the_name_that_reports_give_it(load: Load, lines: Lines) -> None:
+    twice = GOOD.replace("- identity", "- {name: cycle, norm: l2}")
+    assert load(twice).loss_names == ["lsgan", "cycle", "cycle_2"]
+    made = load(twice, "losses.cycle_2.weight=5", "losses.cycle.weight=3")
+    assert [term.weight for term in made.losses] == [1, 3, 5]
+    assert lines(twice, "losses.cycle_3.weight=5")[0].endswith("Known: cycle, cycle_2, lsgan")
+
+
 def test_set_null_removes_an_item(load: Load) -> None:
     assert [term.name for term in load(GOOD, "losses.cycle=null").losses] == ["lsgan", "identity"]
     assert [term.name for term in load(GOOD, "losses[0]=null", "losses[0]=null").losses] == ["identity"]
@@ -324,6 +332,17 @@ def test_extends_merges_mappings_and_replaces_lists_and_other_parts(load: Load, 
     assert other.nets.generator.spec == {"name": "unet", "width": 3}, "another part takes nothing of the old one's"
 
 
+def test_extends_gives_options_to_a_part_that_is_named_alone(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD.replace("steps: 10", "steps: 10, schedule: cosine, optimizer: adamw"))
+    base = load((tmp_path / "base.yaml").read_text()).train
+    assert (base.schedule.name, base.optimizer.name) == ("cosine", "adamw")
+    made = load("extends: base.yaml\ntrain: {schedule: {warmup: 2}, optimizer: {lr: 1e-3}}\n", name="over.yaml").train
+    assert (made.schedule.name, made.schedule.spec["warmup"]) == ("cosine", 2)
+    assert made.optimizer.spec == {"name": "adamw", "lr": 1e-3}
+    other = load("extends: base.yaml\ntrain: {schedule: {name: linear}}\n", name="over.yaml").train
+    assert other.schedule.spec == {"name": "linear"}
+
+
 def test_an_error_names_the_file_of_its_layer(errors: Errors, tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(GOOD.replace("blocks: 1", "block: 1"))
     found = errors("extends: base.yaml\nseed: x\n", name="above.yaml")
@@ -359,8 +378,11 @@ def test_roots_start_at_the_file_that_names_them(load: Load, tmp_path: Path, mon
     assert load("extends: sub/base.yaml\n").data.root == str(tmp_path / "sub" / "images")
     monkeypatch.chdir(tmp_path / "sub")
     assert load(rooted, "data.root=here").data.root == str(tmp_path / "sub" / "here")
-    varied = load(rooted + "variants: {away: {data.root: there}}\n", variant="away")
-    assert varied.data.root == str(tmp_path / "there")
+    away = rooted + "variants: {away: {data.root: there}}\n"
+    assert load(away, variant="away").data.root == str(tmp_path / "there")
+    (tmp_path / "sub" / "away.yaml").write_text(away)
+    inherited = load("extends: sub/away.yaml\n", variant="away")
+    assert inherited.data.root == str(tmp_path / "sub" / "there"), "of a variant of the file that is extended"
 
 
 def test_variants(load: Load, errors: Errors, lines: Lines) -> None:

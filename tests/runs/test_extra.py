@@ -18,6 +18,8 @@ from restorekit import (
     Batch,
     CheckpointError,
     DataError,
+    Domain,
+    Encoder,
     Loss,
     LossValue,
     Passes,
@@ -203,6 +205,7 @@ def quality(*, net: str = "quality") -> Loss:
 def _parts(plugins: Plugins) -> None:
     if ("loss", "quality") not in plugins.parts:
         plugins.parts.add("loss", "quality", quality, owner="test")
+        plugins.parts.add("loss", "late_quality", late_quality, owner="test")
 
 
 def with_quality(**more: Any) -> dict[str, Any]:
@@ -228,6 +231,118 @@ def test_an_extra_network_learns_and_is_resumed_exactly(build_run: Build) -> Non
     again.resume(run.folder / "checkpoints" / "step_000000003")
     list(train(again))
     same_weights(run, again)
+
+
+def test_gradients_of_two_extra_networks_are_divided_by_the_scale_that_they_were_multiplied_by(
+    build_run: Build,
+) -> None:
+    changes = with_quality()
+    changes["nets__extra"]["other"] = changes["nets__extra"]["quality"]
+    changes["losses"] = ["paired", "quality", {"name": "quality", "net": "other"}]
+    plain, scaled = (build_run(folder=folder, **changes) for folder in ("plain", "scaled"))
+    scaled.engine.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)  # doubled at each update
+    for run in (plain, scaled):
+        for batches in run.batches(0, 2):
+            step(run, batches)
+            run.step += 1
+    state = scaled.nets.state_dict()
+    for name, value in plain.nets.state_dict().items():
+        torch.testing.assert_close(
+            state[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_groups_of_an_extra_network_have_their_own_rate_and_first_step(build_run: Build) -> None:
+    late = {"generator": {"name": "late", "first": 3, "factor": 0.1}, "domain": "a"}
+    changes = with_quality(train__steps=4, train__save_every=2)
+    changes["nets__extra"]["quality"] = late | {"optimizer": {"name": "sgd", "lr": 1e-2}}
+    changes["losses"] = ["paired", {"name": "late_quality"}]
+    run = build_run(**changes)
+    net = run.nets.extra["quality"]
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    for event in train(run):
+        if isinstance(event, Stepped):
+            assert "quality.late_quality" in event.values
+            moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+            assert {name for name in moved if name.startswith("last")} == {"last.weight", "last.bias"}
+            assert any(name.startswith("body") for name in moved) == (event.step > 3), event.step
+    rates = [group["base_lr"] for group in run.optimization.optimizers["quality"].param_groups]
+    assert rates == pytest.approx([1e-3, 1e-2])
+    again = build_run(folder="again", **changes)
+    again.resume(run.folder / "checkpoints" / "step_000000002")
+    list(train(again))
+    same_weights(run, again)
+    changes["train__steps"] = 3
+    with pytest.raises(RecipeError, match=r"nets\.extra\.quality\.generator: 'late' .*step 3 "):
+        build_run(folder="short", **changes)
+
+
+class LateQuality(Quality):
+    """An extra network that makes images, whose means are the estimate."""
+
+    def estimate(self, p: Passes) -> torch.Tensor:
+        made, _ = p.nets.extra[self.net](p.ab.image)
+        return made.flatten(1).mean(1)
+
+
+def late_quality(*, net: str = "quality") -> Loss:
+    """As quality, by a generator."""
+    return LateQuality(net)
+
+
+class Norms(Encoder):
+    """A map by a batch norm, with dropout behind it."""
+
+    widths, strides = [1], [1]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.dropout = nn.BatchNorm2d(1), nn.Dropout(0.5)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [self.dropout(self.norm(image))]
+
+
+def norms(domain: Domain) -> Encoder:
+    """Maps of a network with statistics."""
+    return Norms()
+
+
+class Features(Loss):
+    """The maps of an extra network that no loss trains."""
+
+    def generator(self, p: Passes) -> torch.Tensor:
+        (made,) = p.nets.extra["seen"](p.ab.image)
+        assert torch.equal(made, p.nets.extra["seen"].eval()(p.ab.image)[0])
+        return made.square().flatten(1).mean(1)
+
+
+def features() -> Loss:
+    """Small maps."""
+    return Features()
+
+
+def test_an_extra_network_that_no_loss_trains_stays_in_evaluation_mode(
+    build_run: Build, plugins: Plugins, tmp_path: Path
+) -> None:
+    for kind, factory in (("encoder", norms), ("loss", features)):
+        if (kind, factory.__name__) not in plugins.parts:
+            plugins.parts.add(kind, factory.__name__, factory, owner="test")
+    given = {**Norms().state_dict(), "norm.running_mean": torch.full((1,), 0.25)}
+    save_file({f"extra.seen.{name}": value for name, value in given.items()}, tmp_path / "given.safetensors")
+    changes = on_truth(
+        nets__extra={"seen": {"encoder": "norms"}},
+        nets__weights=str(tmp_path / "given.safetensors"),
+        losses=["paired", "features"],
+        data__a={"name": "toy", "truth": True, "count": 6, "val": 2},
+        evaluate={"metrics": ["psnr"]},
+        train__score_every=2,
+    )
+    run = build_run(**changes)
+    list(train(run))
+    assert run.nets.training
+    for name, value in run.nets.extra["seen"].state_dict().items():
+        assert torch.equal(value, given[name]), name
 
 
 def test_an_extra_network_learns_the_psnr_and_only_by_its_own_loss(build_run: Build) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.optim import SGD, Optimizer
 
 from restorekit import (
     DataError,
@@ -369,3 +370,30 @@ def test_loggers(tried: Try) -> None:
     require(failed(tried("logger", narrow)), every)
     require(failed(tried("logger", once)), {"resume": "FileExistsError"})
     assert Path.cwd() == before
+
+
+class Kept(SGD):
+    """Gradient descent with an average that is kept in one of several ways."""
+
+    def __init__(self, groups: Any, how: str) -> None:
+        super().__init__(groups, lr=1e-2)
+        self.how = how
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                place = group if self.how == "group" else self.state[p]
+                (average,) = place.get("averages", [p.grad]) if self.how == "list" else (place.get("average", p.grad),)
+                average = average.lerp(p.grad, 0.1)
+                place |= {"averages": [average]} if self.how == "list" else {"average": average}
+                p.sub_(average, alpha=group["lr"])
+
+
+@pytest.mark.parametrize(("how", "named"), [("state", {}), ("list", {"resume": ""}), ("group", {"resume": ""})])
+def test_an_optimizer_that_keeps_what_a_checkpoint_does_not_hold(tried: Try, how: str, named: dict[str, str]) -> None:
+    def kept(groups: list[dict[str, Any]]) -> Optimizer:
+        """Gradient descent."""
+        return Kept(groups, how)
+
+    require(failed(tried("optimizer", kept)), named)

@@ -276,7 +276,7 @@ def test_adam_tf_is_tensorflows_adam_and_adam_is_not(build_run: Build, name: str
     gradients = [torch.randn(3, generator=rng) * 10.0**-k for k in range(5)]
     for gradient in gradients:
         w.grad = gradient.clone()
-        run.engine.apply(optimizer)
+        run.engine.apply([optimizer])
     wanted = tensorflow_adam(start, gradients, lr, betas, eps).float()
     difference = float((w.detach() - wanted).abs().max())
     assert difference < 2e-7 if name == "adam_tf" else difference > 1e-5
