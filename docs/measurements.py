@@ -406,8 +406,8 @@ def super_resolution_lines(films: str) -> str:
         key = f"kept_{level}"
         values = [bracketed(one, 3) for one in (cubic[key], ours[key], ours[f"gain_{key}"])]
         rows.append([f"kept of lines of {level} gray levels", *values])
-    key = "checkerboard_ratio"
-    rows.append(["checkerboard index over the film's", *(bracketed(one[key], 2) for one in (cubic, ours)), ""])
+    for key, label in (("checkerboard_ratio", "checkerboard index over the film's"), ("grid", "grid, gray levels")):
+        rows.append([label, *(bracketed(one[key], 2) for one in (cubic, ours)), ""])
     return table(["", "cubic interpolation", "ours", "gain"], rows)
 
 

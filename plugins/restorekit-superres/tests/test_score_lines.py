@@ -46,7 +46,15 @@ def test_what_a_linear_enlargement_keeps_of_a_line_is_less_than_all_and_does_not
 
 def test_lines_that_no_step_changes_are_kept_whole(good: NDArray[np.float64]) -> None:
     found = score_lines.scored(restorekit.load("part:identity"), good, 1, seed=1)
-    assert found == pytest.approx({"kept_5": 1, "kept_15": 1, "checkerboard_ratio": 1}, abs=1e-3)
+    assert found == pytest.approx({"kept_5": 1, "kept_15": 1, "checkerboard_ratio": 1, "grid": 0}, abs=1e-3)
+
+
+def test_grid_is_the_strength_of_what_repeats_with_every_small_pixel(good: NDArray[np.float64]) -> None:
+    pattern = np.zeros((4, 4))
+    pattern[1] = 1 / 255
+    smooth = score_lines.smaller(good, 4).repeat(4, 0).repeat(4, 1)
+    assert score_lines.grid(smooth, 4) == pytest.approx(0, abs=1e-9)
+    assert score_lines.grid(smooth + np.tile(pattern, (32, 32)), 4) == pytest.approx(np.sqrt(3) / 4)
 
 
 def test_scores_of_a_run_are_those_of_its_test_films(tmp_path: Path) -> None:
