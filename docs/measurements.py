@@ -328,7 +328,8 @@ def regimes(films: str) -> str:
     rows: list[list[str]] = []
     for name, label in ARMS.items():
         if name not in found:
-            rows.append([label, "not run: weights absent", "", "", "", "", ""])
+            why = "not run: weights absent" if "transfer" in name else "not run"
+            rows.append([label, why, "", "", "", "", ""])
             continue
         arm = found[name]
         seeds = ", ".join(f"{value:.3f}" for value in arm["accuracy_of_seeds"])
@@ -347,9 +348,9 @@ def regimes(films: str) -> str:
 def regime_classes(films: str) -> str:
     """Return precision, recall and F1 of each class of the arms of `resnet50_regimes`."""
     rows = [
-        [ARMS[name], of, *(_ended(scores[key]) for key in ("precision", "recall", "f1"))]
+        ["" if at else ARMS[name], of, *(_ended(scores[key]) for key in ("precision", "recall", "f1"))]
         for name, arm in _regimes(films).items()
-        for of, scores in arm["classes"].items()
+        for at, (of, scores) in enumerate(arm["classes"].items())
     ]
     return table(["", "class", "precision", "recall", "F1"], rows)
 

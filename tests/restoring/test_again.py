@@ -125,7 +125,8 @@ def test_an_error_is_tried_again_and_files_of_archives_are_skipped(tmp_path: Pat
     inputs = [home, tmp_path / "more.zip"]
     rows = call(inputs, out)
     assert [bool(row.error) for row in rows] == [True, False, True, False]
-    assert rows[2].error.startswith(f"{tmp_path}/more.zip/../y.png: its name")
+    assert rows[2].file == str(tmp_path / "more.zip")
+    assert "'../y.png'" in rows[2].error
     (home / "0.png").write_bytes(good)
     rows = call(inputs, out)
     assert [(bool(row.error), row.skipped) for row in rows] == [

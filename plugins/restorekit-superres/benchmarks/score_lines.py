@@ -9,7 +9,8 @@ smaller by antialiased cubic interpolation, as in recipes/sr.yaml, and enlarged 
   made smaller; how much of their contrast the enlarged film has. Where the lines are follows from the file.
 - `checkerboard_ratio`: the checkerboard index of the enlarged film over that of the film itself. The index divides by
   the power of other high frequencies, of which an enlarged film has little, so beside it:
-- `grid`: root mean square, in gray levels of 255, of the pattern that repeats with every pixel of the small film.
+- `grid`: root mean square, in gray levels of 255, of the pattern that repeats with every pixel of the small film, in
+  the enlarged film less the film itself.
 
 OUT.json gets means with 95 % intervals by patient, for each model; `gain_kept_5` and so on are paired differences to
 cubic interpolation. With them, of each run that is scored, the values of its scores/test.json.
@@ -73,7 +74,7 @@ def grid(image: Image, scale: int) -> float:
 def scored(model: Any, good: Image, scale: int, seed: int) -> dict[str, float]:
     """Return the scores of a model on one film (H, W)."""
     without = enlarged(model, smaller(good, scale))
-    found = {"checkerboard_ratio": checkerboard(without) / checkerboard(good), "grid": grid(without, scale)}
+    found = {"checkerboard_ratio": checkerboard(without) / checkerboard(good), "grid": grid(without - good, scale)}
     for level in LEVELS:
         lined, lines = insert_lines(good, level / 255, np.random.default_rng(seed))
         made = enlarged(model, smaller(lined, scale))
