@@ -82,7 +82,7 @@ ARMS = {
     "original_scratch": "ResNet-50 from scratch, repetition",
     "augmented_scratch": "the same, with translated films",
     "augmentation_scratch": "the same, repetition and usual augmentation",
-    "as_paper": "as the paper tests: translated films in test, no balance",
+    "as_paper": "as the paper tests: translated films in test too",
     "original_transfer": "ResNet-50 from ImageNet, repetition",
     "augmented_transfer": "the same, with translated films",
     "lite0_original": "EfficientNet-Lite0 from ImageNet, repetition",
@@ -329,7 +329,7 @@ def regimes(films: str) -> str:
     for name, label in ARMS.items():
         if name not in found:
             why = "not run: weights absent" if "transfer" in name else "not run"
-            rows.append([label, why, "", "", "", "", ""])
+            rows.append([label, why, "", "", "", ""])
             continue
         arm = found[name]
         seeds = ", ".join(f"{value:.3f}" for value in arm["accuracy_of_seeds"])
