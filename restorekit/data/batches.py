@@ -41,7 +41,7 @@ __all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", 
 
 GIB = 2**30
 MEASURED, FEW = 32, 4
-"""Images that are read to measure the scale of training."""
+"""Images that are read to measure the scale of training; the few where no image is resized to `data.size`."""
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,16 +16,7 @@ import restorekit
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "score_lines.py"
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("superres_score_lines", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-score_lines = script()
+score_lines = SimpleNamespace(**run_path(str(SCRIPT)))
 
 
 @pytest.fixture(scope="module")
