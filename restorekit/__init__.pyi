@@ -61,6 +61,7 @@ from .data.wrapped import WrappedDataset as WrappedDataset
 from .discovery.hookspecs import hookimpl as hookimpl
 from .evaluation import measures as measures
 from .evaluation.classification import class_score as class_score
+from .evaluation.intervals import bootstrap_interval as bootstrap_interval
 from .io.depths import depths_of as depths_of
 from .io.derived import Derived as Derived
 from .io.derived import derived_from as derived_from

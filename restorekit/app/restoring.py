@@ -17,6 +17,7 @@ __all__ = ["show"]
 
 def show(rows: Iterable[Row], display: screen.Files, model: Model, out: Path) -> int:
     """Show rows as they are done, and return how many have an error."""
+    from restorekit.core.words import many
     from restorekit.restoring.restore import PRIVATE
 
     failed = done = skipped = private = 0
@@ -34,7 +35,7 @@ def show(rows: Iterable[Row], display: screen.Files, model: Model, out: Path) ->
                 if text := "  ".join(filter(None, [_predicted(row, model), f"({row.note})" if row.note else ""])):
                     screen.note(f"{row.written}  {text}")
     if private:
-        screen.note(f"{private} DICOM files had private elements, which restored ones have not (column {PRIVATE})")
+        screen.note(f"{many(private, 'DICOM file')} had private elements, restored ones have not (column {PRIVATE})")
     did = "restored" if model.translates else "classified (pixels unchanged)"
     already = f"{skipped} skipped (done before), " if skipped else ""
     screen.show(f"{done} {did}, {already}{failed} failed; {out / 'restored.csv'} has a row for each")

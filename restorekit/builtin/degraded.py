@@ -66,7 +66,8 @@ def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Fa
         split: "train", "val" or "test".
         dataset: The good images.
         degradation: How they get worse.
-        fresh: Draw anew in every epoch. Otherwise the degradation of an image is fixed by its key.
+        fresh: Draw anew in every epoch of training. In val and test the degradation of an image is fixed by its key,
+            and without `fresh` in training too.
     """
     return Degraded(dataset(root, split), degradation, root, split, fresh)
 

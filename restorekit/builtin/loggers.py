@@ -97,11 +97,11 @@ def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Logg
         match event:
             case Started():
                 synthetic[0] = event.synthetic
-            case Sampled(step, images, keys) if images:
+            case Sampled(step, images, keys, shapes) if images:
                 title = f"step {step}" + (", synthetic phantoms" if synthetic[0] else "")
                 path = folder / "samples" / f"step_{step:08d}.png"
                 arrays = {TITLES.get(name, name): shown.float().cpu().numpy() for name, shown in images.items()}
-                draw_grid(path, arrays, title=title, captions=keys, pixels=pixels)
+                draw_grid(path, arrays, title=title, captions=keys, pixels=pixels, shapes=shapes)
 
     return log
 

@@ -64,6 +64,8 @@ class Sampled:
     step: int
     images: Mapping[str, Tensor]
     keys: tuple[str, ...] = field(default=())
+    shapes: tuple[tuple[float, float] | None, ...] = field(default=())
+    """Height and width of a pixel of each image; None where it is square, or not known."""
 
 
 @dataclass(frozen=True)

@@ -506,7 +506,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return image `index`. All random numbers must come from `rng`, seeded from (seed, epoch, index).
+        """Return image `index`.
+
+        All random numbers must come from `rng`: in training seeded from the recipe's seed, the epoch and the place in
+        it, in scoring from the split and the image's key.
 
         Raises:
             DataError: if the image cannot be read; the message names the file.

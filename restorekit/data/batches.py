@@ -1,4 +1,6 @@
-"""Splits to batches: sizes, augmentation, order and pairing, all functions of (seed, epoch, index) alone.
+"""Splits to batches: sizes, augmentation, order and pairing.
+
+In training all are functions of (seed, epoch, index) alone, in scoring of (split, key).
 
 Nothing here keeps random state. An epoch's order, a crop or a degradation is computed from numbers, so that any step's
 batch can be made again: by a run that was killed and goes on, or by any number of worker processes.
@@ -145,8 +147,8 @@ def _load(
     side: Side,
     position: int,
     data: Data,
-    seeds: tuple[int, ...],
-    shared: tuple[int, ...] | None,
+    seeds: tuple[int | str, ...],
+    shared: tuple[int | str, ...] | None,
     summary: Summary | None = None,
 ) -> Fitted:
     """Load the image at a position: for training, augmented by the draws of `shared`; for scoring where that is None.
@@ -519,6 +521,9 @@ def scoring_batches(
 ) -> Iterator[Batch]:
     """Yield images of a side of a split, unaugmented: all in order, or those at `positions`.
 
+    What a dataset draws for an image depends on the split and the image's key alone. So every run scores the same
+    images, whatever its seed, and none is drawn as it was for training.
+
     Side a of paired data brings its partner as the truth. Images with a mask never share a batch with images without:
     a batch has masks of all of its images, or none, so scores would depend on the batches.
     """
@@ -527,12 +532,13 @@ def scoring_batches(
     partner = _partners(side, other) if paired else []
 
     def load(i: int) -> Fitted:
-        seeds = (recipe.seed, 0, i)
-        item = _load(side, i, recipe.data, seeds, None)
+        item = fixed(side, i)
         if not paired:
             return item
-        truth = _load(other, partner[i], recipe.data, seeds, None).sample.image
-        return replace(item, sample=replace(item.sample, truth=truth))
+        return replace(item, sample=replace(item.sample, truth=fixed(other, partner[i]).sample.image))
+
+    def fixed(of: Side, i: int) -> Fitted:
+        return _load(of, i, recipe.data, (split, of.record(i).key), None)
 
     wanted = range(len(side)) if positions is None else positions
     batch = 1 if recipe.data.window is not None else batch  # whole images differ in size

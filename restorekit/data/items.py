@@ -80,7 +80,7 @@ def recipe_items(splits: Splits) -> list[Item]:
             found.append(
                 Item(
                     name=f"{name}: {record.key}",
-                    load=partial(_of_side, whole, position),
+                    load=partial(_of_side, whole, position, split),
                     split=split,
                     domain=name,
                     label=side.label(record),
@@ -103,8 +103,8 @@ def _number(task: Task, target: Target) -> float | None:
     return target if task.kind == "numbers" and not isinstance(target, tuple) and task.is_labelled(target) else None
 
 
-def _of_side(side: Side, position: int) -> Tensor:
-    return side.load(position, 0).image
+def _of_side(side: Side, position: int, split: str) -> Tensor:
+    return side.load(position, split, side.record(position).key).image  # as it is scored
 
 
 def manifest_items(file: Path, columns: Mapping[str, str] | None, report: Report) -> list[Item]:

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,8 @@ __all__ = [
 
 SideName = Literal["a", "b"]
 SIDES: tuple[SideName, SideName] = ("a", "b")
+FAR = 1.5
+"""Values of images beyond -FAR and FAR are not of [-1, 1]; interpolation takes values beyond it by less than that."""
 
 
 class MissingTruthError(DataError):
@@ -101,7 +104,7 @@ class Side:
         """The record of the image at a position of this side."""
         return self.dataset.records[self.indices[position]]
 
-    def load(self, position: int, *seeds: int) -> Sample:
+    def load(self, position: int, *seeds: int | str) -> Sample:
         """Load the image at a position, at its own size, with the channels of the domain.
 
         Raises:
@@ -111,8 +114,7 @@ class Side:
         with expecting(self.domain.dims):
             sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
         _check_values(key, sample)
-        finite = [bool(torch.isfinite(image).all()) for image in (sample.image, sample.truth) if image is not None]
-        self._check(key, sample.image.ndim - 1, finite=all(finite))
+        self._check_dims(key, sample.image.ndim - 1)
         image = _channels(sample.image, self.domain.channels, key)
         truth = None if sample.truth is None else _channels(sample.truth, self.domain.channels, key)
         return replace(sample, image=image, truth=truth)
@@ -129,16 +131,16 @@ class Side:
             return facts_of(sample.image.detach().cpu().numpy(), sample.intensity)
         found = memory.read(file, self.domain.dims)
         key = self.record(position).key
-        self._check(key, len(found.size), finite=found.finite)
+        self._check_dims(key, len(found.size))
+        if not found.finite:
+            raise DataError(f"{key}: holds values that are not finite")
         _check_channels(found.channels, self.domain.channels, found.gray, key)
         return found
 
-    def _check(self, key: str, dims: int, *, finite: bool) -> None:
+    def _check_dims(self, key: str, dims: int) -> None:
         if dims != self.domain.dims:
             size = list(self.domain.size)
             raise DataError(f"{key}: has {dims} spatial sizes; data.size has {self.domain.dims}: {size}")
-        if not finite:
-            raise DataError(f"{key}: holds values that are not finite")
 
     def groups(self) -> set[str]:
         """The groups, patients or records, that its images come from."""
@@ -545,7 +547,7 @@ def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["ref
 
 
 def _check_values(key: str, sample: Sample) -> None:
-    """Refuse an image or a truth of another type: whole numbers from 0 to 255 would be taken for values in [-1, 1]."""
+    """Refuse an image or a truth that is not finite float32 in the range of a dataset, as stored values are."""
     for what, image in (("image", sample.image), ("truth", sample.truth)):
         if image is None:
             continue
@@ -554,6 +556,20 @@ def _check_values(key: str, sample: Sample) -> None:
             raise DataError(
                 f"{key}: {what} must be a tensor of float32, with values in [-1, 1]; its dataset gives {got}"
             )
+        low, high = map(float, image.aminmax()) if image.numel() else (0.0, 0.0)
+        if not (isfinite(low) and isfinite(high)):
+            raise DataError(f"{key}: holds values that are not finite")
+        degraded = what == "image" and bool(sample.drawn)  # a degradation may add more than the range holds
+        if not degraded and max(-low, high) > FAR and (image.ndim > 2 or _whole(image)):
+            raise DataError(
+                f"{key}: {what} must hold values in [-1, 1], where -1 is black and 1 is white; its dataset gives "
+                f"{low:.4g} to {high:.4g}. Map stored values in its load, such as 0 to 255 by x / 127.5 - 1"
+            )
+
+
+def _whole(signal: Tensor) -> bool:
+    """True of stored steps. Physical values of signals may lie far beyond the range: formats may keep them so."""
+    return bool((signal == signal.round()).all())
 
 
 def _channels(image: Tensor, channels: int, key: str) -> Tensor:

@@ -8,14 +8,12 @@ from typing import Any, TypeGuard
 
 __all__ = [
     "bounds",
-    "count",
     "difference",
     "finite",
     "in_decibels",
     "interval",
     "label",
     "listed",
-    "many",
     "number",
     "p_value",
     "percent",
@@ -115,16 +113,6 @@ def p_value(value: Any) -> str:
 def difference(value: float, metric: str = "") -> str:
     """Return a signed number: +0.012."""
     return ("+" if value >= 0 else "") + number(value, metric)
-
-
-def count(value: Any) -> str:
-    """Return a count with thousands apart, or "not known"."""
-    return f"{value:,}" if isinstance(value, int) else "not known"
-
-
-def many(number: Any, what: str) -> str:
-    """Return a count of things that are named in the singular: "1 image", "1,200 images"."""
-    return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
 
 def percent(fraction: Any) -> str:

@@ -341,7 +341,7 @@ def changes_of_mind(
             for way, (which, among) in ways.items()
         },
         **{
-            f"{way}_net": estimate(_mean(np.where(of, change, np.nan)), over, confidence)
+            f"{way}_net": estimate(_mean(np.where(of, change, np.nan)), over, confidence, of)
             for way, (of, change) in worse.items()
         },
     }
@@ -359,7 +359,7 @@ def _contrasts(seen: _Seen, over: Resamples, confidence: float) -> dict[str, Any
     if not known:
         return None
     columns["change"] = columns["restored"] - columns["poor"]
-    found = {which: estimate(_mean(values), over, confidence) for which, values in columns.items()}
+    found = {which: estimate(_mean(of), over, confidence, np.isfinite(of)) for which, of in columns.items()}
     return {**found, "images": known}
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from restorekit.data.text import count, number, percent, with_interval
+from restorekit.core.words import count
+from restorekit.data.text import number, percent, with_interval
 from restorekit.evaluation.intervals import ALIKE
 
 __all__ = ["headline", "proven", "sentences"]

@@ -126,7 +126,8 @@ def _of_mean(metric: Mapping[str, Any]) -> Place:
     if after > before:
         return "farther"
     crossed = (poor < low and restored > high) or (poor > high and restored < low)
-    return "nearer" if after < before and not crossed else "same"
+    closer = abs(restored - good) < abs(poor - good)  # the interval may reach farther to one side
+    return "nearer" if after < before and closer and not crossed else "same"
 
 
 def _is_past(metric: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from restorekit.evaluation.classification import BINS, class_score, confidence
 from restorekit.evaluation.compare import CONFIDENCE, Comparison, mean_chances
+from restorekit.evaluation.intervals import bootstrap_interval, counted, units
 from restorekit.evaluation.methods import Method, Scored
 
 __all__ = [
@@ -141,15 +142,16 @@ def curves(found: Comparison, kind: Callable[[Values, NDArray[np.bool_], Values]
     if len(found.classes) != 2 or not 0 < positive.sum() < len(positive):
         return {}
     over = found.weights()[:BANDS, known]
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    patients = counted(known, units(found.first.test.groups))
     made = {}
     for method in found.predicting:
         chances = [run.test.chances[known, 1] for run in method.runs]
         middle = np.mean([kind(chance, positive, np.ones((1, len(positive))))[0] for chance in chances], axis=0)
-        drawn = np.mean([kind(chance, positive, over) for chance in chances], axis=0)
-        low, high = np.nanquantile(drawn, tails, axis=0)
-        known_to_vary = found.cells[method.label, "auroc"].patients is not None
-        made[method.label] = Curve(middle, (low, high) if known_to_vary else None)
+        band = None
+        if found.cells[method.label, "auroc"].patients is not None:
+            drawn = np.mean([kind(chance, positive, over) for chance in chances], axis=0)
+            band = bootstrap_interval(drawn, patients, CONFIDENCE)
+        made[method.label] = Curve(middle, band)
     return made
 
 

@@ -233,13 +233,19 @@ class Comparison:
         return weights(units(self.first.test.groups), self.draws, 0)
 
     def interval(
-        self, score: Callable[[Values], Values], over: Values, *, proportion: bool = False
+        self,
+        score: Callable[[Values], Values],
+        over: Values,
+        known: NDArray[np.bool_],
+        *,
+        proportion: bool = False,
     ) -> tuple[tuple[float, float] | None, int, str]:
         """Return the percentiles of a score over resamples of patients, or the exact interval of a proportion.
 
         Args:
             score: of how often each test image counts, (R, N) to (R,).
             over: the resamples, (R, N).
+            known: the images that the score rests on, (N,).
             proportion: the score is a proportion.
 
         Returns:
@@ -250,7 +256,7 @@ class Comparison:
             return float(score(np.bincount(rows, minlength=over.shape[1])[None].astype(np.float64))[0])
 
         who = units(self.first.test.groups)
-        low, high = percentiles(_in_pieces(score, over), of, who, CONFIDENCE)
+        low, high = percentiles(_in_pieces(score, over), of, who, CONFIDENCE, known)
         if low is not None and high is not None:
             return (low, high), 0, ""
         if rests_on_one(of, who):
@@ -450,10 +456,11 @@ def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
                 values = [float(score(None)) for score in scores]
                 for run, value in zip(method.runs, values, strict=True):
                     _check_stored_score(run, column.name, value)
+                rests = np.any([_rests_on(run, column.name, known) for run in method.runs], axis=0)
                 patients, exact, why = (
                     (None, 0, BIASED)
                     if column.biased
-                    else sized.interval(_mean_of_scores(scores), over, proportion=column.proportion)
+                    else sized.interval(_mean_of_scores(scores), over, rests, proportion=column.proportion)
                 )
                 unlike = False
             else:
@@ -517,6 +524,12 @@ def _scorer(
         )
     terms, score = _mean_terms(run, name)
     return lambda over: score(terms.sum(0)) if over is None else score(over @ terms)
+
+
+def _rests_on(run: Scored, name: str, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the test images that a score of a run rests on, (N,)."""
+    column = None if name in CLASS_SCORES else _values(run, name)
+    return known if column is None else ~np.isnan(column)
 
 
 def _mean_terms(run: Scored, name: str) -> tuple[Values, Callable[[Values], Values]]:

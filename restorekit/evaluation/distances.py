@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
-from restorekit.evaluation.intervals import Resamples
+from restorekit.evaluation.intervals import Resamples, bootstrap_interval
 
 __all__ = ["Grid", "distance", "distances", "grid", "quantiles", "read_good"]
 
@@ -108,12 +108,15 @@ def distances(
         return None
     poor, restored = _both(values, slice(None), slice(None))
     found = {"poor": poor, "restored": restored}
+    fewest = len(over.units)
     for which, of in (("poor", over), ("restored", over), ("good", over_good)):
-        if sum(bool(np.isfinite(values[which][rows]).any()) for rows in of.units) < 2:
+        defined = sum(bool(np.isfinite(values[which][rows]).any()) for rows in of.units)
+        if defined < 2:
             return {**found, "low": None, "high": None, "why": f"one {of.unit}"}
-    changes = [_both(values, rows, good) for rows, good in zip(over.rows, over_good.rows, strict=True)]
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile([restored - poor for poor, restored in changes], [tail, 1 - tail])
+        fewest = min(fewest, defined)
+    both = [_both(values, rows, good) for rows, good in zip(over.rows, over_good.rows, strict=True)]
+    changes = np.array([restored - poor for poor, restored in both])
+    low, high = bootstrap_interval(changes, fewest, confidence)  # the smaller set limits what is known
     return {**found, "low": float(low), "high": float(high)}
 
 

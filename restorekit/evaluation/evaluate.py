@@ -24,9 +24,19 @@ from restorekit.evaluation import example_signals, gallery
 from restorekit.evaluation.classification import class_score
 from restorekit.evaluation.distances import distance, distances, quantiles
 from restorekit.evaluation.harm import METRIC, harm
-from restorekit.evaluation.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
+from restorekit.evaluation.intervals import (
+    Indices,
+    Resamples,
+    counted,
+    estimate,
+    group_counts,
+    resamples,
+    unit_word,
+    units,
+)
 from restorekit.evaluation.measures import LEVELS
 from restorekit.io.files import write_text
+from restorekit.io.intensity import pixel_shape
 from restorekit.io.pictures import draw_grid
 from restorekit.io.tables import CsvWriter
 from restorekit.recipes.seeds import seed_of
@@ -52,6 +62,8 @@ TARGETS = {"none": "class", "class": "class", "labels": "label", "numbers": "num
 """What a target is called, by the kind of task."""
 GAINS = {"poor": "gain", "baseline": "over_baseline"}
 """What restored images are compared with, and how the difference is called."""
+DRAWS = "by split and key"
+"""How val and test images are drawn that a dataset draws anew; version 1 drew them by the seed."""
 GOOD = 500
 """Good images that are scored beside the degraded ones, at most: evenly spread over their split."""
 SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -246,6 +258,7 @@ def _facts(run: Experiment, seen: _Measured, over: Resamples, unit: str) -> dict
         "dims": domain.dims,
         "images": len(seen.keys),
         "changed": run.images.changed,
+        "draws": DRAWS,
         **group_counts(seen.groups),
         "unit": unit,
         "resamples": asked.resamples,
@@ -263,31 +276,40 @@ def _facts(run: Experiment, seen: _Measured, over: Resamples, unit: str) -> dict
 def _draw(run: Experiment, split: str, seen: _Measured, summary: Mapping[str, Any]) -> None:
     """Write the pictures of a split; of test single ones and signals, too."""
     home = run.folder / "scores"
-    images, keys = pictures(run, split)
+    images, keys, shapes = pictures(run, split)
     if split == "test":
         at = _gallery(seen, summary["harm"])
         rows = _shown(run, split, at)
-        singles = {name: [row[name] for row in rows] for name in rows[0] if name != "key"}
-        gallery.write(home / "pictures", singles, [seen.keys[i] for i in at], synthetic=run.images.synthetic)
+        gallery.write(
+            home / "pictures",
+            _by_column(rows),
+            [seen.keys[i] for i in at],
+            synthetic=run.images.synthetic,
+            shapes=[row["shape"] for row in rows],
+        )
         if run.images.domains["a"].dims == 1:
             shown = {"split": split, "step": summary["step"], **_traces(run, split, seen)}
             write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))
     title = f"{split}, step {summary['step']}" + (", synthetic phantoms" if run.images.synthetic else "")
     titled = {"degraded" if name == "poor" else name: shown for name, shown in images.items()}
     arrays = {name: shown.float().cpu().numpy() for name, shown in titled.items()}
-    draw_grid(home / f"{split}.png", arrays, title=title, captions=keys)
+    draw_grid(home / f"{split}.png", arrays, title=title, captions=keys, shapes=shapes)
 
 
 def pictures(
     run: Experiment, split: str | None = None, at: Sequence[int] | None = None
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[tuple[float, float] | None, ...]]:
     """Return fixed images of a split, or those at the positions `at`, and what the networks make of them now.
+
+    With them, for each, a text beneath it, and height and width of its pixels where they differ.
 
     Without a split, those of validation, or else of training: test images must not guide a choice. Of images of
     unequal sizes the middle is shown, as large as the smallest has room for.
     """
     split = split or ("val" if run.images.sizes["val"] else "train")
-    return _stacked(_shown(run, split, gallery.evenly(run.images.sizes[split]) if at is None else at))
+    rows = _shown(run, split, gallery.evenly(run.images.sizes[split]) if at is None else at)
+    images = {name: torch.stack(_middles(column)) for name, column in _by_column(rows).items()}
+    return images, tuple(row["key"] for row in rows), tuple(row["shape"] for row in rows)
 
 
 def _shown(run: Experiment, split: str, at: Sequence[int]) -> list[dict[str, Any]]:
@@ -433,7 +455,10 @@ def _as_stored(batch: Batch, columns: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]:
-    """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
+    """A row of pictures for each image, by column name.
+
+    With "key": its name and class, as shown beneath, and "shape": height and width of its pixels where they differ.
+    """
     columns = _columns(run, batch, output)
     degrade = run.degrade
     if degrade is not None and "restored" in columns:
@@ -442,10 +467,12 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
     masks = _masks(run.images.domains["a"].task, batch, output)
     columns = _as_stored(batch, columns) | masks
     predictions = _mask_notes(batch) if masks else _prediction_texts(run, batch, output)
+    known = batch.intensity or (None,) * len(batch.key)
     return [
         {
             **{name: column[i].float().cpu() for name, column in columns.items()},
             "key": "\n".join(filter(None, [Path(key).name, predictions[i]])),
+            "shape": pixel_shape(known[i]),
         }
         for i, key in enumerate(batch.key)
     ]
@@ -483,9 +510,8 @@ def _prediction_texts(run: Experiment, batch: Batch, output: Output) -> list[str
     ]
 
 
-def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    columns = {name: [row[name] for row in rows] for name in rows[0] if name != "key"}
-    return {name: torch.stack(_middles(column)) for name, column in columns.items()}, tuple(row["key"] for row in rows)
+def _by_column(rows: list[dict[str, Any]]) -> dict[str, list[Tensor]]:
+    return {name: [row[name] for row in rows] for name in rows[0] if name not in ("key", "shape")}
 
 
 def _middles(images: Sequence[Tensor]) -> list[Tensor]:
@@ -532,10 +558,10 @@ def _entry(
     proportion: bool,
 ) -> dict[str, Any] | None:
     """A score of all images, its interval, and the number of its images and units; None where it is no number."""
-    entry = estimate(function, over, confidence, biased=biased, proportion=proportion)
+    entry = estimate(function, over, confidence, chosen, biased=biased, proportion=proportion)
     if entry is None:
         return None
-    return {**entry, "n": int(chosen.sum()), "units": sum(bool(chosen[rows].any()) for rows in over.units)}
+    return {**entry, "n": int(chosen.sum()), "units": counted(chosen, over.units)}
 
 
 def _parts(
@@ -607,7 +633,7 @@ def _constant(seen: _Measured, classes: tuple[str, ...], over: Resamples, confid
     return {
         "class": classes[predicted.pop()],
         "images": len(seen.predictions),
-        "auroc": estimate(auroc, over, confidence),
+        "auroc": estimate(auroc, over, confidence, known),
     }
 
 

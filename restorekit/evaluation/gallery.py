@@ -42,7 +42,12 @@ def evenly(count: int, most: int = SHOWN) -> list[int]:
 
 
 def write(
-    folder: Path, images: Mapping[str, Sequence[Tensor]], keys: Sequence[str], *, synthetic: bool = False
+    folder: Path,
+    images: Mapping[str, Sequence[Tensor]],
+    keys: Sequence[str],
+    *,
+    synthetic: bool = False,
+    shapes: Sequence[tuple[float, float] | None] = (),
 ) -> None:
     """Write a PNG file each of degraded, restored, the change, and where it is known the truth; last the table of them.
 
@@ -52,6 +57,7 @@ def write(
         keys: B names.
         synthetic: the images are phantoms. Their files state it, in their names and within; the pictures stay bare, so
             that they can be laid side by side.
+        shapes: height and width of a pixel of each, where they differ; see `draw_picture`.
     """
     (folder / INDEX).unlink(missing_ok=True)  # a kill leaves no table, and without it there are no pictures
     images = _with_change(images)
@@ -64,7 +70,13 @@ def write(
         names = [f"{i}_{column}{SYNTHETIC if synthetic else ''}.png" for column in columns]
         for name, column in zip(names, columns, strict=True):
             (folder / f"{i}_{column}.png").unlink(missing_ok=True)  # of a version that did not state it
-            draw_picture(folder / name, shown[column], like=shown.get("poor"), about=PHANTOM if synthetic else "")
+            draw_picture(
+                folder / name,
+                shown[column],
+                like=shown.get("poor"),
+                about=PHANTOM if synthetic else "",
+                shape=shapes[i] if shapes else None,
+            )
         rows.writerow([key, *names])
     write_text(folder / INDEX, stream.getvalue())
 

@@ -48,7 +48,7 @@ def harm(
         mine = gain[rows][known[rows]]
         return float((mine < -LIMIT).mean()) if mine.size else float("nan")
 
-    found = estimate(share, over, confidence, proportion=True)
+    found = estimate(share, over, confidence, known, proportion=True)
     worst = int(np.nanargmin(gain))
     lost = {"key": keys[worst], "gain": float(gain[worst])} if gain[worst] < 0 else None
     return {

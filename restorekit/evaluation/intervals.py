@@ -1,8 +1,9 @@
 """Bootstrap intervals: percentiles of a score over resamples of patients where they are known, else of images.
 
-Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles). A score
-that needs one unit, as the AUROC of a single positive patient does, has no interval: it shows nothing of others like
-that one. Where all resamples are equal, as where no positive image was predicted positive, a width of 0 would look like
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles), with
+percentiles that are expanded for few units (Hesterberg, The American Statistician 69, 2015, section 4.4). A score that
+needs one unit, as the AUROC of a single positive patient does, has no interval: it shows nothing of others like that
+one. Where all resamples are equal, as where no positive image was predicted positive, a width of 0 would look like
 certainty. A proportion then gets the exact binomial interval (Clopper and Pearson) over units, each counted once
 however many images it has; another score has none.
 """
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 __all__ = [
     "Indices",
     "Resamples",
+    "bootstrap_interval",
+    "counted",
     "estimate",
     "exact",
     "exact_over_units",
@@ -98,17 +101,57 @@ def _draws(units: int, count: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).integers(units, size=(count, units))
 
 
+def counted(rows: NDArray[np.bool_], of: Sequence[Indices]) -> int:
+    """Return how many units have one of the marked rows (N,)."""
+    return sum(bool(rows[mine].any()) for mine in of)
+
+
 def interval(
-    score: Callable[[Indices], float], over: Resamples, confidence: float
+    score: Callable[[Indices], float], over: Resamples, confidence: float, known: NDArray[np.bool_] | None = None
 ) -> tuple[float, float] | tuple[None, None]:
-    """Return the central percentiles of `score` over resamples; None twice where they are not defined."""
-    return percentiles(np.array([score(rows) for rows in over.rows]), score, over.units, confidence)
+    """Return the interval of `score` by resamples, which rests on the rows `known`; None twice where it has none."""
+    return percentiles(np.array([score(rows) for rows in over.rows]), score, over.units, confidence, known)
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], units: int, confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the low and the high end of intervals of scores, from those of resamples: their expanded percentiles.
+
+    Resamples of n units vary less than new units would, by the root of (n - 1) / n, and of few units the normal
+    distribution is too narrow. So the percentiles are those of a normal distribution at Student's quantile times the
+    root of n / (n - 1): for the mean of normal scores this is Student's interval (Hesterberg, The American Statistician
+    69, 2015, section 4.4).
+
+    Args:
+        values: (R, ...), scores of R resamples; those that are not finite do not count.
+        units: how many patients, or other units, the resamples were drawn from; two or more.
+        confidence: of the intervals.
+
+    Returns:
+        Two arrays of shape (...); NaN where no resample has a score.
+
+    Raises:
+        ValueError: if there are fewer than two units.
+    """
+    from scipy.special import ndtr, stdtrit  # slow to import
+
+    if units < 2:
+        raise ValueError(f"an interval requires at least two units; got {units}")
+    tail = ndtr(stdtrit(units - 1, (1 - confidence) / 2) * math.sqrt(units / (units - 1)))
+    known = np.where(np.isfinite(values), values, np.nan)
+    low, high = np.nanquantile(known, [tail, 1 - tail], axis=0)
+    return low, high
 
 
 def percentiles(
-    values: NDArray[np.float64], score: Callable[[Indices], float], of: Sequence[Indices], confidence: float
+    values: NDArray[np.float64],
+    score: Callable[[Indices], float],
+    of: Sequence[Indices],
+    confidence: float,
+    known: NDArray[np.bool_] | None = None,
 ) -> tuple[float, float] | tuple[None, None]:
-    """Return the central percentiles of the values of a score over resamples; those that are not finite do not count.
+    """Return the `bootstrap_interval` of a score from its values over resamples.
 
     None twice where there are none, where the score rests on one unit, or where all are alike.
 
@@ -116,12 +159,14 @@ def percentiles(
         values: (R,), the score of each resample.
         score: rows to the score.
         of: the rows of each unit.
-        confidence: between the percentiles.
+        confidence: of the interval.
+        known: (N,), the rows that the score rests on, such as those with a truth; None: all. Units without one do not
+            count.
     """
-    known = values[np.isfinite(values)]
-    if not known.size or rests_on_one(score, of):
+    number = len(of) if known is None else counted(known, of)
+    if number < 2 or not np.isfinite(values).any() or rests_on_one(score, of):
         return None, None
-    low, high = (float(end) for end in np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    low, high = (float(end) for end in bootstrap_interval(values, number, confidence))
     return (low, high) if high - low > NARROW * max(abs(low), abs(high)) else (None, None)
 
 
@@ -174,6 +219,7 @@ def estimate(
     score: Callable[[Indices], float],
     over: Resamples,
     confidence: float,
+    known: NDArray[np.bool_] | None = None,
     *,
     biased: bool = False,
     proportion: bool = False,
@@ -187,6 +233,7 @@ def estimate(
         score: rows to the score.
         over: resamples of the rows.
         confidence: of the interval.
+        known: (N,), the rows that the score rests on; None: all.
         biased: resamples bias the score (`Metric.biased`), so that their percentiles are no interval of it.
         proportion: the score is a proportion (`Metric.proportion`).
     """
@@ -195,7 +242,7 @@ def estimate(
         return None
     if biased:
         return {"value": value, "low": None, "high": None, "why": BIASED}
-    low, high = interval(score, over, confidence)
+    low, high = interval(score, over, confidence, known)
     if low is not None:
         return {"value": value, "low": low, "high": high}
     if rests_on_one(score, over.units):

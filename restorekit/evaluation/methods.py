@@ -404,10 +404,8 @@ def _check_same_making(first: Scored, run: Scored, where: str) -> None:
     for key in sorted(mine.keys() | theirs.keys()):
         values = [json.dumps(one[key]) if key in one else "not set" for one in (mine, theirs)]
         if values[0] != values[1]:
-            why = "; with fresh: true the seed draws them: give runs of one seed" if key == "seed" else ""
             raise DataError(
-                f"{where}: were tested on images that were made in another way: {key} is {values[0]} and "
-                f"{values[1]}{why}"
+                f"{where}: were tested on images that were made in another way: {key} is {values[0]} and {values[1]}"
             )
 
 
@@ -422,7 +420,8 @@ def _making(run: Scored, *, whole: bool) -> dict[str, Any]:
     degraded = list(_degraded(a, "data.a"))
     parts = [("data.a", a)] if whole else degraded
     made = {dotted: value for key, part in parts for dotted, value in _flat(_pixels(part), key)}
-    return made | ({"seed": run.seed} if any(part.get("fresh") for _, part in degraded) else {})
+    drawn = run.scores.get("draws", f"by the seed {run.seed}")  # version 1
+    return made | ({"the draw of fresh: true": drawn} if any(part.get("fresh") for _, part in degraded) else {})
 
 
 def _degraded(node: Any, key: str) -> Iterator[tuple[str, Json]]:

@@ -241,7 +241,7 @@ def _point(
         mine = rows[known[rows]]
         return of(mine) if mine.size else math.nan
 
-    point = estimate(score, over, confidence, biased=biased, proportion=proportion)
+    point = estimate(score, over, confidence, known, biased=biased, proportion=proportion)
     return None if point is None else {**point, "n": int(known.sum())}
 
 

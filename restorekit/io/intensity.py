@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from restorekit.core.errors import DataError, message_of
 from restorekit.core.formats import Intensity
+from restorekit.core.words import many
 
 __all__ = [
     "DEPTHS",
@@ -142,7 +143,7 @@ def to_unit(
         unit = np.clip(unit, -1, 1, out=unit)
     if photometric == "MONOCHROME1":
         unit = np.negative(unit, out=unit)
-    notes = [f"{beyond_count} values beyond {low:g} to {high:g} were clipped" if beyond_count else ""]
+    notes = [f"{many(beyond_count, 'value')} beyond {low:g} to {high:g} clipped" if beyond_count else ""]
     if declared is None and bits is None and ambiguous_depth(stored):
         notes.append("16-bit values of 14 bits or fewer, which the file does not state: taken as 16 bits")
     if declared is None and stored.nominal:
@@ -298,11 +299,21 @@ def carried_over(intensity: Intensity) -> Intensity:
     return known
 
 
+def pixel_shape(intensity: Intensity | None) -> tuple[float, float] | None:
+    """Return height and width of a pixel, or of a voxel in its slice; None where it is square, or no spacing known."""
+    spacing = None if intensity is None else intensity.spacing
+    if spacing is None or len(spacing) < 2 or abs(spacing[-2] / spacing[-1] - 1) <= 0.01:
+        return None
+    return spacing[-2], spacing[-1]
+
+
 def unstated_shape(intensity: Intensity, format: str | None) -> str:
     """Return a note where pixels are not square and a file of this format does not state it; else nothing."""
-    shape, spacing = intensity.details.get("aspect"), intensity.spacing
-    if spacing is not None:
-        shape = spacing if len(spacing) == 2 and abs(spacing[0] / spacing[1] - 1) > 0.01 else None
+    spacing = intensity.spacing
+    if spacing is None:
+        shape = intensity.details.get("aspect")
+    else:
+        shape = pixel_shape(intensity) if len(spacing) == 2 else None
     if shape is None or format is None or format in (ASPECTS if spacing is None else SPACINGS):
         return ""
     return f"its pixels are {shape[0] / shape[1]:.4g} times as high as wide, which {format} does not state"

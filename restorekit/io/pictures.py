@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from restorekit.io.intensity import as_array
 __all__ = ["draw_grid", "draw_picture", "draw_strip"]
 
 Values = NDArray[np.floating[Any]]
+Shape = tuple[float, float] | None
 
 
 def draw_grid(
@@ -28,6 +30,7 @@ def draw_grid(
     title: str,
     captions: Sequence[str] = (),
     pixels: int = 256,
+    shapes: Sequence[Shape] = (),
 ) -> None:
     """Write a grid: a row an image, a column each of degraded, restored, ...
 
@@ -39,6 +42,8 @@ def draw_grid(
         captions: a text under each row.
         pixels: the longer side of a picture, about: small images are enlarged by a whole factor, large ones reduced.
             Curves are four times as wide.
+        shapes: height and width of a pixel by row, of which the ratio counts; None: square. Pictures have the
+            proportions of what they show.
 
     Raises:
         DataError: if images are no arrays of floating point.
@@ -49,11 +54,22 @@ def draw_grid(
         rows = [{name: batch[i] for name, batch in images.items() if i < len(batch)} for i in range(count)]
         columns = {"": [_traces(row, pixels) for row in rows]}
     else:
-        columns = {name: [_picture(image, pixels) for image in batch] for name, batch in images.items()}
+        columns = {
+            name: [_picture(image, pixels, shape) for image, shape in zip_longest(batch, shapes[: len(batch)])]
+            for name, batch in images.items()
+        }
     write_image(as_path(path), _unit(_page(columns, title, captions)))
 
 
-def draw_picture(path: Path, image: Values, *, like: Values | None = None, pixels: int = 256, about: str = "") -> None:
+def draw_picture(
+    path: Path,
+    image: Values,
+    *,
+    like: Values | None = None,
+    pixels: int = 256,
+    about: str = "",
+    shape: Shape = None,
+) -> None:
     """Write one image as a PNG file, shown as in a grid; written atomically.
 
     Args:
@@ -62,12 +78,13 @@ def draw_picture(path: Path, image: Values, *, like: Values | None = None, pixel
         like: a signal is drawn on the scale of this one, (C, L), so that pictures of it can be laid side by side.
         pixels: as for a grid.
         about: what it shows, in words; kept in the file as its "Description".
+        shape: height and width of a pixel, as for a grid.
     """
     texts = PngInfo()
     if about:
         texts.add_text("Description", about)
     with replacing(path) as stream:
-        _picture(image, pixels, like).save(stream, format="PNG", pnginfo=texts)
+        _picture(image, pixels, shape, like).save(stream, format="PNG", pnginfo=texts)
 
 
 def draw_strip(path: Path, pictures: Sequence[Path], *, width: int) -> None:
@@ -83,7 +100,7 @@ def draw_strip(path: Path, pictures: Sequence[Path], *, width: int) -> None:
         strip.save(stream, "JPEG", quality=85)
 
 
-def _picture(image: Values, pixels: int, like: Values | None = None) -> Image.Image:
+def _picture(image: Values, pixels: int, shape: Shape, like: Values | None = None) -> Image.Image:
     """Return (C, *S) in [-1, 1] as an RGB picture whose longer side is about `pixels`."""
     values = _shown(image)
     if values.ndim == 2:
@@ -93,12 +110,20 @@ def _picture(image: Values, pixels: int, like: Values | None = None) -> Image.Im
     if values.shape[0] != 3:
         values = np.broadcast_to(values.mean(axis=0, keepdims=True), (3, *values.shape[1:]))
     picture = Image.fromarray(_bytes(values))
-    longer = max(picture.size)
-    if longer > pixels:
+    high, wide = shape or (1, 1)
+    size = picture.width * wide / min(high, wide), picture.height * high / min(high, wide)
+    longer = max(size)
+    if longer <= pixels:
+        return picture.resize(_whole(size, pixels // longer), Image.Resampling.NEAREST)
+    if shape is None:
         picture.thumbnail((pixels, pixels))
         return picture
-    factor = pixels // longer
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    return picture.resize(_whole(size, pixels / longer), Image.Resampling.BICUBIC)
+
+
+def _whole(size: tuple[float, float], factor: float) -> tuple[int, int]:
+    across, down = (max(1, round(n * factor)) for n in size)
+    return across, down
 
 
 def _traces(signals: Mapping[str, Values], pixels: int) -> Image.Image:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from restorekit.core.errors import DataError
+from restorekit.core.words import count, many
 from restorekit.data import text
 from restorekit.data.text import label, number, titled, value_of
 from restorekit.evaluation import gallery
@@ -129,15 +130,15 @@ def _facts(recipe: Json, run: RunFolder, scores: Json, about: About, *, restores
         ["trained on", about.trained_on or NOT_STATED],
         ["licence of the weights", about.licence or NOT_STATED],
     ]
-    return rows + ([["trained parameters", text.count(parameters)]] if parameters else [])
+    return rows + ([["trained parameters", count(parameters)]] if parameters else [])
 
 
 def _tested_on(scores: Json) -> str:
     images, groups = scores.get("images"), scores.get("groups")
     plain, unit = scores["unit"] == "image", scores["unit"]
-    of = f" of {text.many(groups, unit)}" if groups and not plain else ", patients not known"
+    of = f" of {many(groups, unit)}" if groups and not plain else ", patients not known"
     return (
-        f"{text.many(images, 'held-out test image')}{of}; intervals are {text.percent(scores['confidence'])}, by a "
+        f"{many(images, 'held-out test image')}{of}; intervals are {text.percent(scores['confidence'])}, by a "
         f"bootstrap over {unit}s."
     )
 

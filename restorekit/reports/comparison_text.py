@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from restorekit.core.tasks import Task
-from restorekit.data.text import count, difference, finite, label, listed, number, percent
+from restorekit.core.words import count
+from restorekit.data.text import difference, finite, label, listed, number, percent
 from restorekit.data.warnings import class_and_source, few_images
 from restorekit.evaluation.changes import beyond_words
 from restorekit.evaluation.compare import CONFIDENCE, LEVEL, Cell, Column, Comparison, run_score

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from restorekit.core.words import count, many
 from restorekit.data.text import (
     bounds,
-    count,
     difference,
     label,
-    many,
     number,
     split_word,
     value_of,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from restorekit.core.words import count, many
 from restorekit.data import text
 from restorekit.reports import findings
 
@@ -25,9 +26,9 @@ def render(template: str, view: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "count": text.count,
+        "count": count,
         "label": text.label,
-        "many": text.many,
+        "many": many,
         "number": text.number,
         "p_value": text.p_value,
         "percent": text.percent,

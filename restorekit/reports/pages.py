@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restorekit.data.text import count, difference, finite, label, listed, many, number, percent
+from restorekit.core.words import count, many
+from restorekit.data.text import difference, finite, label, listed, number, percent
 from restorekit.evaluation import gallery
 from restorekit.evaluation.class_predictions import (
     AT_THRESHOLD,

@@ -11,6 +11,7 @@ import numpy as np
 
 from restorekit.core.errors import DataError
 from restorekit.core.tasks import Task
+from restorekit.core.words import count
 from restorekit.data import text
 from restorekit.data import warnings as data_warnings
 from restorekit.data.targets import predicted_text, read_target, target_text, truths
@@ -271,7 +272,7 @@ def _undefined(reason: Any) -> str:
 def _few(entry: Any, of: Any) -> str:
     """Return the number of images of a score, if not all."""
     scored, images = _mapping(entry).get("n"), _mapping(of).get("images")
-    return f"{text.count(scored)} of {text.count(images)} images" if scored and images and scored < images else ""
+    return f"{count(scored)} of {count(images)} images" if scored and images and scored < images else ""
 
 
 def _bounds(entry: Any) -> tuple[float, float, float] | None:
@@ -409,8 +410,8 @@ def _best(curve: Json, points: list[Json]) -> str:
 
 def _count_row(name: str, theirs: Any, ours: Any) -> dict[str, str]:
     """Return published parameters beside those that the run trains; the published ones are rounded."""
-    row = {"name": name, "paper": text.count(round(theirs)) if text.finite(theirs) else str(theirs)}
-    return row | {"ours": text.count(ours), "interval": "", "difference": "", "where": ""}
+    row = {"name": name, "paper": count(round(theirs)) if text.finite(theirs) else str(theirs)}
+    return row | {"ours": count(ours), "interval": "", "difference": "", "where": ""}
 
 
 def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
@@ -546,7 +547,7 @@ def _health(run: RunFolder) -> dict[str, Any]:
 def _ailing(found: list[dict[str, Any]], scores: Json) -> list[str]:
     """Yield the findings of training health at the step whose weights are scored; without scores, at the last step."""
     step = scores.get("step") if isinstance(scores.get("step"), int) else None
-    when = f"at step {text.count(step)}, whose weights are scored" if step else "at the last"
+    when = f"at step {count(step)}, whose weights are scored" if step else "at the last"
     return [f"{one['name'].capitalize()} {when}: {one['means']}." for one in training_health.lasting(found, step)]
 
 

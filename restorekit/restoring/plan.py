@@ -11,6 +11,7 @@ from pathlib import Path
 
 from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
 from restorekit.core.formats import Format
+from restorekit.core.words import many
 from restorekit.io.filetypes import FORMATS, SUFFIXES, format_by_name
 from restorekit.restoring.contract import FileModel
 from restorekit.restoring.inputs import ARCHIVE, Archive, Source, sources
@@ -81,7 +82,7 @@ def jobs_of(
     later = any(isinstance(one, Archive) for one in found)
     first = [*islice(jobs, 1 if later else None)]
     if not first:
-        why = f"; {planned.left_out} files there were written by restoring" if planned.left_out else ""
+        why = f" ({many(planned.left_out, 'file')} there written by restoring)" if planned.left_out else ""
         raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore{why}")
     if not later and all(same_file(str(job.path), job.target) for job in first):
         raise DataError(f"{first[0].path}: would be overwritten; choose another -o FOLDER")
@@ -115,9 +116,9 @@ class _Planned:
             else:
                 yield replace(job, unpacked=source.unpacked)
         if self.left_out:
-            self._report(f"{self.left_out} files left out: they were written by restoring (see {TABLE})")
+            self._report(f"{many(self.left_out, 'file')} left out, written by restoring (see {TABLE})")
         if self._repeated:
-            self._report(f"{self._repeated} files are named more than once; each is restored once")
+            self._report(f"{many(self._repeated, 'file')} named more than once, restored once")
 
     def _job(self, source: Source) -> Job | None:
         """Return a job, which may have an error; None: the file is left out."""
@@ -187,7 +188,7 @@ def _report_skipped(format: Format, folder: Path, report: Callable[[str], None])
         reasons.setdefault(reason, []).append(path.relative_to(folder).as_posix())
     for reason, names in reasons.items():
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        report(f"{folder}: {len(names)} files left out ({reason}): {', '.join(names[:NAMED])}{more}")
+        report(f"{folder}: {many(len(names), 'file')} left out ({reason}): {', '.join(names[:NAMED])}{more}")
 
 
 def _job(format: Format, source: Source, folder: Path, as_format: str | None) -> Job:

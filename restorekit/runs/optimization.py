@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -75,10 +75,29 @@ class Optimization:
         """Return the optimizers' state tensors by "side/parameter/name", for a checkpoint."""
         return {f"{side}/{name}": tensor for side, of in self.optimizers.items() for name, tensor in state_tensors(of)}
 
-    def load(self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Restore the optimizers' state from what `numbers` and `tensors` returned."""
+    def load(self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor], nets: Nets, place: Path) -> None:
+        """Restore the optimizers' state from what `numbers` and `tensors` returned.
+
+        Args:
+            numbers: by side.
+            tensors: by "side/parameter/name".
+            nets: the networks, which own the parameters.
+            place: the checkpoint, for errors.
+
+        Raises:
+            CheckpointError: if the optimizer of a side had other groups of parameters.
+        """
         for side, optimizer in self.optimizers.items():
-            load_state(optimizer, side, tensors, numbers.get(side, {}))
+            of, count = dict(numbers.get(side, {})), len(optimizer.param_groups)
+            saved = of.get("groups", [{}] * count)
+            if len(saved) == 1 and side in nets.extra and _in_order(nets.extra[side], self.parameters(side)):
+                saved = saved * count  # once all parameters of a network of nets.extra were one group
+            if len(saved) != count:
+                raise CheckpointError(
+                    f"{place}: the optimizer of {side} had {len(saved)} groups of parameters, it now has {count}; "
+                    "continue with the versions of environment.json, or begin a new run"
+                )
+            load_state(optimizer, side, tensors, of | {"groups": saved})
 
     def follow_schedules(self, state: Mapping[str, Any], steps: int, place: Path) -> list[str]:
         """Set the schedules to those of a resumed checkpoint.
@@ -137,6 +156,12 @@ class Optimization:
         train = self.recipe.train
         own = train.discriminator_schedule if side == "discriminator" else None
         return train.schedule if own is None else own
+
+
+def _in_order(net: nn.Module, parameters: Sequence[nn.Parameter]) -> bool:
+    """True if parameters stand in the order in which their network has them."""
+    held = {id(p) for p in parameters}
+    return [id(p) for p in parameters] == [id(p) for p in net.parameters() if id(p) in held]
 
 
 def make_optimization(spec: Recipe, parts: Parts, nets: Nets, steps: int) -> Optimization:

@@ -185,7 +185,7 @@ class Run(Experiment):
         self._require_teacher(state, checkpoint)
         self.engine.notes += self.optimization.follow_schedules(state, self.steps, checkpoint)
         self._load(tensors, checkpoint)
-        self.optimization.load(state.get("optimizers", {}), tensors["optimisers"])
+        self.optimization.load(state.get("optimizers", {}), tensors["optimisers"], self.nets, checkpoint)
         self._load_pools(tensors["pools"])
         if self.engine.scaler is not None and state["scaler"]:
             self.engine.scaler.load_state_dict(state["scaler"])

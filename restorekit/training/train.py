@@ -196,8 +196,7 @@ def _steps(run: Run) -> Iterator[Event]:
             best = run.selection.update(scores, run.step)
             yield Scored(run.step, scores)
         if last or run.step % spec.sample_every == 0:
-            images, keys = pictures(run)
-            yield Sampled(run.step, images, keys)
+            yield Sampled(run.step, *pictures(run))
         if last or best or run.step % spec.save_every == 0:
             yield Saved(run.step, run.save())
         yield StepDone(run.step)

@@ -35,5 +35,7 @@ def test_private_elements_are_a_column_and_one_line_for_all_files(
         found = {Path(row["file"]).name: row for row in csv.DictReader(stream)}
     assert [found[f"{at}.dcm"][PRIVATE] for at in range(4)] == ["0", "1", "2", "3"]
     assert not any("private" in row["note"] for row in found.values())
+    show(restore_files(model, tmp_path / "3.dcm", tmp_path / "one"), Files(), model, tmp_path / "one")
+    assert "1 DICOM file had" in capsys.readouterr().err
     (png,) = restore_files(model, tmp_path / "3.dcm", tmp_path / "png", format="png")
     assert png.private is None  # it has no header at all

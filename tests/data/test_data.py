@@ -376,11 +376,14 @@ def test_other_channels_are_refused(spec: Spec, plugins: Plugins, have: int, wan
         open_splits(made, plugins.parts, verify=lambda line: None)
 
 
+BYTES = torch.tensor([0.0, 7.0, 100.0, 255.0]).expand(1, 4, 4)
+
+
 class Given(Dataset):
     """One image as it is given."""
 
-    def __init__(self, image: Any, truth: Any = None) -> None:
-        self.records, self.sample = [Record("k")], Sample(image, truth=truth)
+    def __init__(self, image: Any, truth: Any = None, **known: Any) -> None:
+        self.records, self.sample = [Record("k")], Sample(image, truth=truth, **known)
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         return self.sample
@@ -394,6 +397,10 @@ class Given(Dataset):
         (np.zeros((1, 4, 4), "float32"), None, "image .*ndarray"),
         (torch.zeros(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64), "truth .*int64"),
         (torch.zeros(1, 4, 4), torch.full((1, 4, 4), torch.nan), "not finite"),
+        (torch.full((1, 4, 4), -torch.inf), None, "not finite"),
+        (BYTES, None, r"image .*\[-1, 1\].* 0 to 255\..*x / 127\.5 - 1"),
+        (torch.zeros(1, 4, 4), BYTES, "truth .*0 to 255"),
+        ((BYTES / 255 - 0.449) / 0.226, None, "image .*-1.987 to 2.438"),
     ],
 )
 def test_images_of_another_type_are_refused_by_name(image: Any, truth: Any, named: str) -> None:
@@ -401,6 +408,25 @@ def test_images_of_another_type_are_refused_by_name(image: Any, truth: Any, name
     with pytest.raises(DataError, match=f"^k: .*{named}"):
         side.load(0, 0)
     assert replace(side, dataset=Given(torch.zeros(1, 4, 4))).load(0, 0).image.shape == (1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("image", "known"),
+    [
+        (BYTES / 250, {}),  # interpolation goes beyond the range by less than half
+        (BYTES / 25, {"drawn": {"noise": 5.0}, "truth": torch.zeros(1, 4, 4)}),
+        (BYTES[:, 0] / 25, {}),  # physical values of a signal, kept beyond its range
+    ],
+)
+def test_what_a_degradation_or_a_recorder_adds_may_exceed_the_range(image: Tensor, known: dict[str, Any]) -> None:
+    side = splits.Side("a", Given(image, **known), (0,), Domain("a", 1, (4,) * (image.ndim - 1)))
+    assert torch.equal(side.load(0, 0).image, image)
+
+
+def test_stored_steps_of_a_signal_are_refused() -> None:
+    side = splits.Side("a", Given(BYTES[:, 0]), (0,), Domain("a", 1, (4,)))
+    with pytest.raises(DataError, match=r"^k: image .*0 to 255"):
+        side.load(0, 0)
 
 
 def test_three_equal_channels_are_one(spec: Spec, plugins: Plugins) -> None:
@@ -475,6 +501,25 @@ def test_scoring_keeps_every_mask_whatever_shares_a_batch_with_it(spec: Spec, pl
     masked = {key: batch.mask is not None for batch in batches for key in batch.key}
     assert len(masked) == 9
     assert masked == {key: "False" not in key for key in masked}
+
+
+def test_scoring_draws_by_split_and_key_alone(spec: Spec, plugins: Plugins) -> None:
+    toy = {"name": "toy", "side": "a", "count": 4, "val": 4, "test": 4, "fresh": True, "truth": True, "noise": 0.1}
+
+    def noise(split: str, seed: int, positions: list[int] | None = None) -> Tensor:
+        one = spec(seed=seed, data__a=toy)
+        scored = scoring_batches(open_splits(one, plugins.parts), one, split, positions)
+        return torch.cat([batch.image - batch.truth for batch in scored if batch.truth is not None])
+
+    test = noise("test", 0)
+    assert torch.equal(test, noise("test", 1)), "test images are the same whatever the seed"
+    assert torch.equal(test[[2]], noise("test", 0, [2]))
+    steps = [a for a, _ in pairs(spec(data__a=toy), plugins, 0, 2)]
+    trained = [one for a in steps if a.truth is not None for one in a.image - a.truth]
+    assert trained
+    drawn = [*test, *noise("val", 0), *noise("train", 0), *trained]
+    alike = [(i, j) for i in range(len(drawn)) for j in range(i) if (drawn[i] - drawn[j]).abs().mean() < 0.05]
+    assert not alike
 
 
 def test_scoring_pairs_bring_their_partner_as_the_truth(spec: Spec, plugins: Plugins) -> None:

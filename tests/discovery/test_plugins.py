@@ -482,20 +482,20 @@ def test_builtin_part_imports_no_plugin(folder: Path) -> None:
     assert imported() == set()
 
 
-def test_listing_plugins_imports_neither_plugins_nor_torch(folder: Path) -> None:
+@pytest.mark.parametrize("imports", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_listing_plugins_imports_neither_plugins_nor_torch_unless_asked(folder: Path, imports: bool) -> None:
     install(folder, "good", "print('imported')\n" + GOOD)
     install(folder, "hooked", "print('imported')\n" + HOOK, kind="")
     code = (
         "import sys; from restorekit.app.cli import main\ntry: main()\nexcept SystemExit as stop: code = stop.code\n"
         "print(code, sorted({'torch', 'plugin_good', 'plugin_hooked'} & set(sys.modules)))"
     )
-    command = [sys.executable, "-c", code, "list", "plugins"]
+    command = [sys.executable, "-c", code, "list", "plugins", *(["--import"] if imports else [])]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), check=True)
-    assert done.stdout.splitlines()[-1] == "0 []"
+    imported = ["plugin_good", "plugin_hooked", "torch"] if imports else []
+    assert done.stdout.splitlines()[-1] == f"0 {imported}"
     assert "layer good" in done.stdout
-    done = subprocess.run([*command, "--import"], capture_output=True, text=True, env=environment(folder), check=True)
-    assert done.stdout.splitlines()[-1] == "0 ['plugin_good', 'plugin_hooked', 'torch']"
-    assert "layer hooked" in done.stdout
+    assert ("layer hooked" in done.stdout) is imports
 
 
 def test_recipe_imports_only_plugins_of_its_parts(folder: Path) -> None:

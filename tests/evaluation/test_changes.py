@@ -204,3 +204,15 @@ def test_a_constant_classifier_is_named_and_no_other(matrix: list[list[int]]) ->
         assert result[0] in findings.score_sentences(found)
     else:
         assert result == []
+
+
+def test_a_mean_that_went_past_the_good_one_and_ended_farther_is_not_called_nearer() -> None:
+    metric = {
+        "better": "nearer",
+        "poor": {"value": 3.0, "low": 2.9, "high": 3.1, "n": 20},
+        "restored": {"value": 0.1, "low": 0.0, "high": 0.2, "n": 20},
+        "good": {"value": 2.0, "low": 0.0, "high": 2.2, "n": 20},
+        "gain": {"value": -2.9, "low": -3.1, "high": -2.7, "n": 20},
+        "distance": {"poor": 1.0, "restored": 1.9, "low": -0.5, "high": 2.0},
+    }
+    assert classify(metric).place == "same"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn import metrics as other
 
-from restorekit import DataError, RecipeError, RestorekitError
+from restorekit import DataError, RecipeError, RestorekitError, bootstrap_interval
 from restorekit.evaluation import class_predictions, gallery
 from restorekit.evaluation.class_predictions import GRID, pr_curve, roc_curve, youden
 from restorekit.evaluation.classification import CLASS_SCORES, class_score
@@ -143,7 +143,7 @@ def test_scores_and_intervals_are_those_of_the_rows(made: Made) -> None:
     assert {name: found.cells["one", name].value for name in TABLE} == pytest.approx(wanted, abs=1e-5)
     over = resamples(units([f"p{i // 2}" for i in range(IMAGES)]), 100, 0).rows
     drawn = [other.f1_score(TRUTH[rows], called[rows]) for rows in over]
-    assert found.cells["one", "f1"].patients == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    assert found.cells["one", "f1"].patients == pytest.approx(bootstrap_interval(np.array(drawn), 30))
     assert (found.units, found.unit, found.tests) == (30, "patient", ())
 
 
@@ -674,6 +674,19 @@ def test_what_makes_no_test_pixel_may_differ(made: Made, recipes: tuple[dict[str
     assert len(compare(runs, draws=10).methods) == 2
 
 
+def with_draws(home: Path, draws: str = "by split and key") -> Path:
+    """A run whose scores say how test images were drawn."""
+    file = home / "scores" / "test.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"draws": draws}))
+    return home
+
+
+def test_seeds_with_fresh_degradations_are_one_method(made: Made) -> None:
+    runs = [with_draws(made("one", seed, recipe=degraded(0.02, fresh=True))) for seed in (0, 1)]
+    (method,) = compare(runs, draws=10).methods
+    assert method.seeds == (0, 1)
+
+
 def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
     def pair(**changes: Any) -> Callable[[Made], list[Path]]:
         return lambda made: [made("one"), made("two", **changes)]
@@ -730,9 +743,16 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
             lambda made: [made("one", recipe=degraded(0.02)), made("two", recipe={"data": {"a": {"name": "folder"}}})],
             'made in another way: data.a.dataset.name is "folder" and not set',
         ),
-        "fresh": (
+        "fresh in version 1": (
             lambda made: [made("one", seed, recipe=degraded(0.02, fresh=True)) for seed in (0, 1)],
-            "made in another way: seed is 0 and 1; with fresh: true the seed draws them: give runs of one seed",
+            'made in another way: the draw of fresh: true is "by the seed 0" and "by the seed 1"',
+        ),
+        "fresh in version 1 and 2": (
+            lambda made: [
+                made("one", recipe=degraded(0.02, fresh=True)),
+                with_draws(made("two", recipe=degraded(0.02, fresh=True))),
+            ],
+            'made in another way: the draw of fresh: true is "by the seed 0" and "by split and key"',
         ),
         "twins": (lambda made: [made("one"), made("one", folder="x")], "are the same method and seed (one, seed 0)"),
         "twice": (lambda made: [made("one")] * 2, "is given twice"),

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from restorekit import CheckpointError, DataError, measures, write_image
+from restorekit import CheckpointError, DataError, Sampled, measures, write_image
 from restorekit.data.splits import open_splits
 from restorekit.evaluation import gallery
 from restorekit.evaluation.evaluate import check_metrics_early, evaluate, pictures, score
@@ -324,13 +325,33 @@ def test_the_grid_is_a_picture_of_the_split(saved: Build) -> None:
     with Image.open(run.folder / "scores" / "test.png") as picture:
         assert picture.size[0] > 4 * 200
         assert picture.size[1] > SHOWN * 200
-    images, keys = pictures(run, "test")
+    images, keys, _ = pictures(run, "test")
     assert list(images) == ["poor", "restored", "back again", "truth"]
     assert len(keys) == SHOWN
     assert keys[0].startswith("000.png")
     assert keys[-1].startswith("029.png")
     torch.testing.assert_close(images["restored"], images["poor"] * 0.8)
     torch.testing.assert_close(images["back again"], images["poor"] * 0.8**2)
+
+
+def test_pictures_of_pixels_that_are_not_square_have_the_proportions_of_the_image(saved: Build, tmp_path: Path) -> None:
+    for i in range(4):
+        for side in ("good", "poor"):
+            (tmp_path / side / ("test" if i == 3 else "train")).mkdir(parents=True, exist_ok=True)
+            path = tmp_path / side / ("test" if i == 3 else "train") / f"{i}.tif"
+            values = np.random.default_rng(i).integers(0, 255, (16, 16), np.uint8)
+            tifffile.imwrite(path, values, resolution=(10, 5), resolutionunit="CENTIMETER")  # 2 mm high, 1 mm wide
+    a, b = ({"name": "folder", "path": str(tmp_path / side)} for side in ("poor", "good"))
+    run = saved("blur_level", data__a=a, data__b=b, nets__one_way=True, losses=["lsgan"])
+    evaluate(run)
+    for files in gallery.read(run.folder / "scores" / "pictures").values():
+        for path in files.values():
+            with Image.open(path) as picture:
+                assert picture.size == (128, 256)
+    with Image.open(run.folder / "scores" / "test.png") as picture:
+        assert picture.size[0] < 3 * 128 + 64
+    (sampled,) = (event for event in train(run) if isinstance(event, Sampled))
+    assert sampled.shapes == ((2.0, 1.0),) * 3
 
 
 def test_one_way_has_no_way_back(saved: Build) -> None:

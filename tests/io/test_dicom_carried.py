@@ -204,7 +204,7 @@ def test_padding_may_lie_beyond_a_declared_range(tmp_path: Path, photometric: st
     source = written(tmp_path / "x.dcm", array.view(np.uint16), 16, signed=True, photometric=photometric, **extra)
     with pytest.raises(DataError, match="-1500"):
         read_image(source, range=(-1024, 3071))
-    assert read_image(source, range=(-1024, 3071), beyond="clip")[1].note.startswith("1 values beyond")
+    assert read_image(source, range=(-1024, 3071), beyond="clip")[1].note.startswith("1 value beyond")
 
 
 def test_values_beyond_a_declared_range_stay_where_the_restored_ones_are_at_its_end(tmp_path: Path) -> None:

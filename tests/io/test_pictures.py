@@ -1,8 +1,10 @@
 """Pictures of signals: readable curves on one scale. Those of images and volumes stand with the logger `samples`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from restorekit.io.pictures import draw_grid, draw_picture
@@ -40,3 +42,24 @@ def test_single_pictures_of_a_signal_can_share_a_scale(tmp_path: Path) -> None:
     draw_picture(tmp_path / "like.png", wave / 2, like=wave)
     own, like = (heights(np.asarray(Image.open(tmp_path / f"{n}.png").convert("L")))[0] for n in ("own", "like"))
     assert abs(own / like - 2) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("pixels", "shape", "size"),
+    [
+        (256, None, (256, 128)),
+        (256, (2, 1), (256, 256)),
+        (256, (1, 2), (256, 64)),
+        (256, (1.5, 1), (256, 192)),
+        (32, (2, 1), (32, 32)),
+        (32, (1, 200), (32, 1)),
+    ],
+)
+def test_pictures_have_the_proportions_of_what_they_show(tmp_path: Path, pixels: int, shape: Any, size: Any) -> None:
+    image = np.linspace(-1, 1, 64 * 128).reshape(1, 64, 128)
+    draw_picture(tmp_path / "one.png", image, pixels=pixels, shape=shape)
+    with Image.open(tmp_path / "one.png") as picture:
+        assert picture.size == size
+    draw_grid(tmp_path / "grid.png", {"x": image[None]}, title="", pixels=pixels, shapes=[shape] if shape else ())
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.size == (size[0] + 16, size[1] + 2 * 22 + 16)

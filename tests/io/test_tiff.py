@@ -409,13 +409,25 @@ def test_signed_16_bit_images_of_imagej_are_signed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "resolution", "wanted"),
-    [("mm", (2.0, 4.0), (0.25, 0.5)), ("micron", (10.0, 10.0), (1e-4, 1e-4)), ("\\u00B5m", (10.0, 5.0), (2e-4, 1e-4))],
+    [
+        ("mm", (2.0, 4.0), (0.25, 0.5)),
+        ("micron", (10.0, 10.0), (1e-4, 1e-4)),
+        ("\\u00B5m", (10.0, 5.0), (2e-4, 1e-4)),
+        ("mm", (1, 1), (1.0, 1.0)),
+        ("um", (1, 1), (1e-3, 1e-3)),
+    ],
 )
 def test_units_of_imagej_are_applied(tmp_path: Path, unit: str, resolution: Any, wanted: Any) -> None:
     tifffile.imwrite(
         tmp_path / "x.tif", GRAY, imagej=True, resolution=resolution, metadata={"unit": unit, "axes": "YX"}
     )
     assert read_image(tmp_path / "x.tif")[1].spacing == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("options", [{"imagej": True, "metadata": {"axes": "YX"}}, {"resolutionunit": "CENTIMETER"}])
+def test_a_resolution_of_1_of_which_no_unit_is_named_is_none(tmp_path: Path, options: dict[str, Any]) -> None:
+    tifffile.imwrite(tmp_path / "x.tif", GRAY, resolution=(1, 1), **options)
+    assert read_image(tmp_path / "x.tif")[1].spacing is None
 
 
 def test_a_colour_profile_is_kept(tmp_path: Path) -> None:

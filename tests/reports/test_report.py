@@ -576,6 +576,10 @@ def test_harm_that_an_audit_proves_is_the_first_warning(full):
     assert "Scored on other images" in page(full).text
     write(full, "scores/audit.json", audit | {"proven": ["Restoration does harm."]})
     text = page(full).text
+    scores = {"accuracy": {which: {"value": 0.5, "low": 0.4, "high": 0.6} for which in ("poor", "restored")}}
+    write(full, "scores/audit.json", audit | {"scores": scores})
+    table = page(full).text.partition("Scores of the audit classifier")[2]
+    assert table.index("Degraded") < table.index("Restored") < table.index("accuracy")
     at = [text.index(result) for result in ("Read this before", "Restoration does harm.", "Scored on other images")]
     assert at == sorted(at)
 

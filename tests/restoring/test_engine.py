@@ -66,12 +66,18 @@ def refuse(server: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("kind", ["closed", "silent", "another", "form", "scheme"])
-def test_an_address_without_a_cluster_is_an_error_within_seconds(tmp_path: Path, kind: str) -> None:
+def test_an_address_without_a_cluster_is_an_error_within_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     server = socket.create_server(("127.0.0.1", 0))
     if kind == "another":
         threading.Thread(target=refuse, args=(server,)).start()
     port = server.getsockname()[1] if kind in ("silent", "another") else closed_port()
     pytest.importorskip("ray", reason="needs the extra restorekit[ray]")
+    from restorekit.restoring import cluster
+
+    assert cluster.CONNECT <= 30
+    monkeypatch.setattr(cluster, "CONNECT", 0.5)
     address = {"form": "somewhere", "scheme": f"ray://127.0.0.1:{port}"}.get(kind, f"127.0.0.1:{port}")
     write_image(tmp_path / "in" / "a.png", np.zeros((1, 8, 8)))
     began = monotonic()

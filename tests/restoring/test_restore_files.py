@@ -449,3 +449,13 @@ def test_paths_may_be_text(made: Model, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     rows = list(restore_files(made, str(path), str(tmp_path / "out")))
     assert [(row.file, row.written) for row in rows] == [(str(path), str(tmp_path / "out" / "a.png"))]
+
+
+def test_one_file_is_counted_in_the_singular(made: Model, tmp_path: Path) -> None:
+    one, out = picture(tmp_path / "in" / "a.png"), tmp_path / "in" / "restored"
+    (tmp_path / "in" / "b.jp2").write_bytes(b"")
+    call(made, one, out)
+    _, said = call(made, [tmp_path / "in", one], out)
+    assert sorted(line.removeprefix(f"{tmp_path / 'in'}: ")[:7] for line in said) == ["1 file ", "1 file ", "1 file "]
+    with pytest.raises(DataError, match=r"\(1 file there"):
+        list(restore_files(made, out, tmp_path / "other"))

@@ -277,6 +277,31 @@ def test_groups_of_an_extra_network_have_their_own_rate_and_first_step(build_run
         build_run(folder="short", **changes)
 
 
+def test_a_checkpoint_with_one_group_for_all_of_an_extra_network_is_resumed_exactly(build_run: Build) -> None:
+    """So they were saved before groups of extra networks were heeded."""
+    changes = with_quality(train__steps=4, train__save_every=2)
+    unet = {"name": "unet", "width": 4, "depth": 2}
+    changes["nets__extra"]["quality"] = {"generator": unet, "domain": "a", "optimizer": "adam"}
+    changes["losses"] = ["paired", "late_quality"]
+    run = build_run(**changes)
+    list(train(run))
+    saved = run.folder / "checkpoints" / "step_000000002"
+    state = json.loads((saved / "state.json").read_text())
+    groups = state["optimizers"]["quality"]["groups"]
+    assert len(groups) == 2
+    for kept in (groups, groups[:1]):
+        state["optimizers"]["quality"]["groups"] = kept
+        (saved / "state.json").write_text(json.dumps(state))
+        again = build_run(folder=f"{len(kept)}", **changes)
+        again.resume(saved)
+        list(train(again))
+        same_weights(run, again)
+    state["optimizers"]["quality"]["groups"] = groups * 2
+    (saved / "state.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match=r"step_000000002: .*quality.* 4 .* 2;"):
+        build_run(folder="other", **changes).resume(saved)
+
+
 class LateQuality(Quality):
     """An extra network that makes images, whose means are the estimate."""
 

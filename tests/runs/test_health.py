@@ -94,7 +94,7 @@ def test_a_translator_that_is_taught_one_image_is_mode_collapse(build_run: Build
     assert noticed(run) == [("mode collapse", False)]
 
 
-@pytest.mark.parametrize("loss", ["lsgan", "vanilla"])
+@pytest.mark.parametrize("loss", ["lsgan", pytest.param("vanilla", marks=pytest.mark.full)])
 def test_a_discriminator_that_learns_much_faster_than_its_opponent_is_saturated(build_run: Build, loss: str) -> None:
     run = short(
         build_run,
@@ -119,7 +119,10 @@ def test_networks_that_learn_much_too_fast_run_away(build_run: Build) -> None:
     assert ("runaway discriminator", False) in noticed(run)
 
 
-@pytest.mark.parametrize(("dims", "upsample"), [(1, "transpose"), (2, "transpose"), (2, "resize")])
+@pytest.mark.parametrize(
+    ("dims", "upsample"),
+    [pytest.param(1, "transpose", marks=pytest.mark.full), (2, "transpose"), (2, "resize")],
+)
 def test_a_transposed_layer_makes_a_checkerboard_and_resizing_none(build_run: Build, dims: int, upsample: str) -> None:
     run = short(
         build_run,
@@ -232,7 +235,7 @@ def collapsing(build_run: Build, folder: str) -> Run:
     )
 
 
-@pytest.mark.parametrize("killed", [95, 117])
+@pytest.mark.parametrize("killed", [pytest.param(95, marks=pytest.mark.full), 117])
 def test_a_killed_and_resumed_run_leaves_the_same_health(build_run: Build, killed: int) -> None:
     whole = from_step(collapsing(build_run, "whole"), 80)
     assert ("inverted contrast", False) in noticed(whole)

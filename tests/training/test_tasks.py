@@ -172,7 +172,7 @@ def test_the_border_that_pads_an_image_has_no_known_class(build_run: Build) -> N
     assert (batch.target[..., :4] == UNLABELLED).all()
     assert (batch.target[..., 28:] == UNLABELLED).all()
     assert (batch.target[..., 4:28] != UNLABELLED).all()
-    images, captions = pictures(run, "test")
+    images, captions, _ = pictures(run, "test")
     assert set(images["true mask"][..., :4].unique().tolist()) == {0}, "a gray that no class has"
     assert set(images["true mask"][..., 4:28].unique().tolist()) == {-1, 1}
     assert all(caption.endswith("is unknown") for caption in captions)

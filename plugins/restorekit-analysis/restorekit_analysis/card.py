@@ -50,6 +50,7 @@ def write_card(path: Path, rows: Sequence[Row], title: str) -> None:
     shown = order if len(order) <= MOST else [*order[: MOST // 2], *order[-MOST // 2 :]]
     single = len(good) == 1
     columns = {name: np.array([row.values[name] for row in good]) for name in MEASURES}
+    names = Counter(row.path.name for row in good)
     view = {
         "title": title,
         "single": single,
@@ -58,7 +59,10 @@ def write_card(path: Path, rows: Sequence[Row], title: str) -> None:
         "errors": [row.error for row in rows if row.error],
         "flaws": _counted(good),
         "measures": [_measure(name, values, single=single) for name, values in columns.items()],
-        "images": [_image(good[i], float(scores[i]), columns, LARGE if single else SMALL) for i in shown],
+        "images": [
+            _image(good[i], float(scores[i]), columns, LARGE if single else SMALL, alone=names[good[i].path.name] == 1)
+            for i in shown
+        ],
     }
     write_text(path, _render(view))
 
@@ -96,8 +100,8 @@ def _measure(name: str, values: Any, *, single: bool) -> dict[str, Any]:
     return found
 
 
-def _image(row: Row, score: float, columns: Mapping[str, Any], pixels: int) -> dict[str, Any]:
-    """Return what the page shows of an image."""
+def _image(row: Row, score: float, columns: Mapping[str, Any], pixels: int, *, alone: bool) -> dict[str, Any]:
+    """Return what the page shows of an image; of a name that several have, also the folder."""
     words = flaws(row.values)
     numbers = []
     for name, value in row.values.items():
@@ -116,7 +120,7 @@ def _image(row: Row, score: float, columns: Mapping[str, Any], pixels: int) -> d
             }
         )
     return {
-        "name": row.path.name,
+        "name": row.path.name if alone else f"{row.path.parent.name}/{row.path.name}",
         "path": row.path.as_posix(),
         "size": f"{row.size[1]} {TIMES} {row.size[0]}",
         "picture": _picture(row, pixels),

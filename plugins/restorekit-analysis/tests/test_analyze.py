@@ -244,6 +244,15 @@ def test_a_declared_range_is_every_files(run, folder, tmp_path):
     assert run(tmp_path / "deep.png", "--range", 0, 100).code == 3  # values outside of it
 
 
+def test_images_of_one_name_are_shown_with_their_folders(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for place in ("before/1.png", "after/1.png", "after/2.png"):
+        write_image(tmp_path / place, rng.uniform(-1, 1, (1, 64, 64)).astype(np.float32))
+    assert run(tmp_path / "before", tmp_path / "after", "-o", tmp_path / "card.html").code == 0
+    shown = set(re.findall(r"<h3[^>]*>([^<]*)</h3>", (tmp_path / "card.html").read_text("utf-8")))
+    assert {"before/1.png", "after/1.png", "2.png"} <= shown
+
+
 def test_ctrl_c_keeps_what_is_done(run, folder, tmp_path, monkeypatch):
     real = files.analyse_file
 
@@ -308,7 +317,7 @@ def test_the_card_of_an_image(folder, tmp_path):
     assert found.images == 1
 
 
-@pytest.mark.parametrize("count", [1, 12])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.full), 12])
 def test_a_card_lays_out_without_broken_words_on_a_desktop_and_a_phone(folder, tmp_path, browsed, count):
     write_card(tmp_path / "card.html", list(analyse(found_images([folder])))[-count:], "films")
     for page in browsed(tmp_path / "card.html"):

@@ -1,9 +1,9 @@
 """The proof's bars on phantoms and, where they are at hand, on some radiographs."""
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +15,7 @@ from restorekit.discovery import plugins
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("RESTOREKIT_SHARED") or ROOT.parent / "shared")
 
-spec = importlib.util.spec_from_file_location("proof", Path(__file__).parents[1] / "benchmarks" / "proof.py")
-proof = importlib.util.module_from_spec(spec)
-sys.modules["proof"] = proof  # a dataclass looks its module up
-spec.loader.exec_module(proof)
+proof = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "benchmarks" / "proof.py")))
 
 
 def phantoms():

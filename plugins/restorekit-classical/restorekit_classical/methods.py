@@ -18,7 +18,7 @@ from scipy import ndimage
 from skimage import exposure, restoration
 from torch import Tensor
 
-from restorekit import Domain, Output, RecipeError, Restorer
+from restorekit import Domain, Output, RecipeError, Restorer, conformance_case
 
 __all__ = ["clahe", "median", "nlm", "richardson_lucy", "tv", "wavelet"]
 
@@ -64,6 +64,7 @@ def tv(
     return ByChannel(lambda x: restoration.denoise_tv_chambolle(x, weight=weight, max_num_iter=steps))
 
 
+@conformance_case(options={"patch": 3, "distance": 2})
 def nlm(
     domain: Domain,
     *,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from restorekit import bootstrap_interval
+
 __all__ = [
     "HARM",
     "Aligned",
@@ -217,7 +219,7 @@ class Interval:
 def by_patient(
     values: Mapping[str, Values], patients: Sequence[str], *, shares: Collection[str] = (), seed: int = 0
 ) -> dict[str, Interval]:
-    """Return the mean of each column with its interval: percentiles over 2000 resamples of patients.
+    """Return the mean of each column with its interval: `restorekit.bootstrap_interval` of 2000 resamples of patients.
 
     All columns share the resamples, so that a column of differences has the interval of a paired comparison.
 
@@ -254,7 +256,7 @@ def _interval(column: Values, at: NDArray[np.int64], times: NDArray[np.int64], *
     total, size = np.bincount(at[known], column[known], units), np.bincount(at[known], minlength=units)
     weight = times @ size
     resampled = (times @ total)[weight > 0] / weight[weight > 0]
-    low, high = np.quantile(resampled, [0.025, 0.975])
+    low, high = bootstrap_interval(resampled, counted)
     return Interval(mean, float(low), float(high))
 
 

@@ -119,7 +119,8 @@ def film_pairs(
         degradation: The chain, `film` with its options.
         truth: "clean": the film. "toned": the film after the chain's tone changes alone: exposure, contrast, clipping
             and scatter. "curves": the same without scatter, which is then to be removed.
-        fresh: Draw anew in every epoch. Otherwise what happens to a film depends on its key alone.
+        fresh: Draw anew in every epoch of training. In val and test what happens to a film is fixed by its key, and
+            without `fresh` in training too.
         crop: In the training split, take a square of so many pixels, at random, before it is degraded: where training
             cuts windows, nothing then degrades what it does not use. Scatter and the regions of varying noise are those
             of the square, and so is the summary of a generator that has one. Null: whole films.

@@ -1,11 +1,11 @@
 """The denoisers and the public noise: identity at the start, reach, sizes, exact moments, and the table of scores."""
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,15 +106,8 @@ def test_noise_in_a_blend_is_stored_once() -> None:
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    place = Path(__file__).parents[1] / "benchmarks" / "score_denoising.py"
-    spec = importlib.util.spec_from_file_location("score_denoising", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
+def script() -> SimpleNamespace:
+    return SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "benchmarks" / "score_denoising.py")))
 
 
 @pytest.fixture
@@ -128,7 +121,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *models: str) -> list[dict[str, str]]:
+def run(script: SimpleNamespace, folder: Path, monkeypatch: pytest.MonkeyPatch, *models: str) -> list[dict[str, str]]:
     monkeypatch.setattr(
         sys, "argv", ["score", f"{folder / 'films'}", "-m", *models, "-o", f"{folder / 'out' / 'v1.0'}"]
     )
@@ -138,7 +131,7 @@ def run(script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *mode
 
 
 def test_table_goes_on_where_it_was_stopped_and_takes_more_models(
-    script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+    script: SimpleNamespace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = run(script, folder, monkeypatch, "part:identity")
     assert [row["model"] for row in rows] == ["noisy"] * 4 + ["part:identity"] * 4
@@ -157,7 +150,7 @@ def test_table_goes_on_where_it_was_stopped_and_takes_more_models(
     assert last["psnr"]["low"] <= last["psnr"]["mean"] <= last["psnr"]["high"]
 
 
-def test_scores_are_those_of_scikit_image_on_the_noise_of_the_name(script: ModuleType, folder: Path) -> None:
+def test_scores_are_those_of_scikit_image_on_the_noise_of_the_name(script: SimpleNamespace, folder: Path) -> None:
     truth = read_image(folder / "films" / "test" / "0.png")[0]
     worse = script.noisy(truth, "test/0.png")
     assert torch.equal(worse, script.noisy(truth, "test/0.png"))
@@ -170,7 +163,7 @@ def test_scores_are_those_of_scikit_image_on_the_noise_of_the_name(script: Modul
     assert script.scores(worse, truth) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_other_weights_at_the_same_place_are_refused(script: ModuleType, tmp_path: Path) -> None:
+def test_other_weights_at_the_same_place_are_refused(script: SimpleNamespace, tmp_path: Path) -> None:
     weights, report = tmp_path / "run" / "nets.safetensors", tmp_path / "out.json"
     weights.parent.mkdir()
     weights.write_bytes(b"one")

@@ -1,11 +1,11 @@
 """The script that scores on fixed draws: exact replay, going on where it was stopped, intervals by patient."""
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from runpy import run_path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,13 +17,8 @@ HERE = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("score_draws", HERE / "benchmarks" / "score_draws.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script() -> SimpleNamespace:
+    return SimpleNamespace(**run_path(str(HERE / "benchmarks" / "score_draws.py")))
 
 
 DRAWS = """file,draw,order,name,severity,seed
@@ -44,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> list[dict[str, str]]:
+def run(script: SimpleNamespace, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> list[dict[str, str]]:
     out = folder / "out" / "scores"
     words = ["score_draws", f"{folder / 'draws.csv'}", f"{folder / 'films'}", "-o", f"{out}", *more]
     monkeypatch.setattr(sys, "argv", words)
@@ -53,7 +48,7 @@ def run(script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *more
         return list(csv.DictReader(stream))
 
 
-def test_steps_are_applied_in_order_with_their_seeds(script: ModuleType, folder: Path) -> None:
+def test_steps_are_applied_in_order_with_their_seeds(script: SimpleNamespace, folder: Path) -> None:
     clean = read_image(folder / "films" / "val" / "0.png")[0]
     steps = list(csv.DictReader(DRAWS.splitlines()))[:2]
     image = clean
@@ -64,7 +59,7 @@ def test_steps_are_applied_in_order_with_their_seeds(script: ModuleType, folder:
 
 
 def test_a_stopped_call_goes_on_to_the_same_table(
-    script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+    script: SimpleNamespace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = run(script, folder, monkeypatch, "-m", "part:stretch")
     assert [(row["file"], row["draw"]) for row in rows] == [("val/0.png", "0"), ("val/0.png", "1"), ("val/1.png", "0")]
@@ -83,7 +78,7 @@ def test_a_stopped_call_goes_on_to_the_same_table(
 
 
 def test_another_model_does_not_go_on_with_a_table(
-    script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+    script: SimpleNamespace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(script, folder, monkeypatch, "-m", "part:identity", "--size", "32", "32")
     with pytest.raises(SystemExit, match="other settings"):
@@ -91,7 +86,7 @@ def test_another_model_does_not_go_on_with_a_table(
 
 
 def test_a_table_without_a_later_column_goes_on_with_its_own(
-    script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+    script: SimpleNamespace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = run(script, folder, monkeypatch, "-m", "part:stretch")
     assert float(rows[0]["change"]) > 0

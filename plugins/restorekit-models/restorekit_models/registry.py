@@ -96,7 +96,7 @@ KERMANY = "the paediatric films of Kermany et al. 2018 (doi:10.17632/rscbjbr9sj;
 FILMS_TRAINED_ON = f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}."
 FILM_LIMITS = (
     "The tone of a film that is unusual by itself may be taken for a defect; tone: 0 leaves tones alone. Of ten draws "
-    "of degradations of each of the 40 test films, film_base made 1.2 % worse by more than 0.5 dB (0.0 to 3.1), one of "
+    "of degradations of each of the 40 test films, film_base made 1.2 % worse by more than 0.5 dB (0.0 to 3.2), one of "
     "them by 8.3 dB, of a film of which half is white.",
     "Lines one pixel wide that are as faint as the noise are removed.",
     "Under strong noise the film looks smoother than a good film.",

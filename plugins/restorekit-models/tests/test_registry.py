@@ -75,6 +75,7 @@ def verify(good: Path, out: Path) -> Result:
     return CliRunner().invoke(app, ["verify", "film_tiny", str(good), "-o", str(out)])
 
 
+@pytest.mark.full
 def test_figures_are_measured_again_on_good_images_of_ones_own(tmp_path: Path) -> None:
     blobs(tmp_path / "good", 3)
     made = verify(tmp_path / "good", tmp_path / "out")
@@ -106,3 +107,4 @@ def test_a_table_in_the_folder_names_what_is_scored_and_the_patients(tmp_path: P
     (found,) = (tmp_path / "out").glob("*/scores/test.json")
     scores = json.loads(found.read_text("utf-8"))
     assert (scores["images"], scores["groups"], scores["unit"]) == (3, 2, "patient")
+    assert f"{scores['metrics']['psnr']['gain']['value']:+.3g}" in made.output

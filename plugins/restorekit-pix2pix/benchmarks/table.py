@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit import write_text
+from restorekit import bootstrap_interval, write_text
 from restorekit.evaluation.scoretable import ScoreTable, read_scores
 
-RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
+RESAMPLES, SEED = 2000, 0
 SEED_OF_NAME = re.compile(r"-seed\d+$")
 Counts = NDArray[np.float64]
 
@@ -62,19 +62,28 @@ def drawn(counts: Counts) -> Counts:
     return scores_of(np.tensordot(times.astype(np.float64), counts, axes=1))
 
 
-def entry(value: float, draws: Counts) -> dict[str, float] | None:
-    """Return a score with the ends of its interval, of draws (R,); None if it is not defined."""
-    known = draws[~np.isnan(draws)]
-    if np.isnan(value) or not known.size:
+def patients_of(counts: Counts) -> int:
+    """Return how many patients have a film of a known class."""
+    return int((counts.sum((1, 2)) > 0).sum())
+
+
+def entry(value: float, draws: Counts, patients: int) -> dict[str, float] | None:
+    """Return a score with the ends of its interval, of draws (R,); None if it is not defined.
+
+    Raises:
+        SystemExit: if there are fewer than two patients, of whom nothing can be said of others.
+    """
+    if patients < 2:
+        raise SystemExit(f"error: an interval requires two patients or more with a known class; got {patients}")
+    if np.isnan(value) or np.isnan(draws).all():
         return None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
+    low, high = bootstrap_interval(draws, patients)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def named(values: Counts, draws: Counts, classes: Sequence[str]) -> dict[str, Any]:
+def named(values: Counts, draws: Counts, classes: Sequence[str], patients: int) -> dict[str, Any]:
     """Return the entries of scores (1 + 3 K,) by name, of draws (R, 1 + 3 K)."""
-    found = [entry(value, of) for value, of in zip(values, draws.T, strict=True)]
+    found = [entry(value, of, patients) for value, of in zip(values, draws.T, strict=True)]
     each = {
         name: dict(zip(("precision", "recall", "f1"), found[1 + at :: len(classes)], strict=True))
         for at, name in enumerate(classes)
@@ -129,7 +138,7 @@ def measured(arm: Arm | None) -> dict[str, Any] | None:
     """Return the scores of an arm with their intervals; None if it is not scored."""
     if arm is None:
         return None
-    scores = named(scores_of(arm.counts.sum(0)), drawn(arm.counts), arm.table.classes)
+    scores = named(scores_of(arm.counts.sum(0)), drawn(arm.counts), arm.table.classes, patients_of(arm.counts))
     each = [float(scores_of(counts.sum(0))[0]) for counts in arm.seeds]
     return {"films": int(arm.seeds[0].sum()), "patients": len(arm.seeds[0]), "accuracy_of_seeds": each, **scores}
 
@@ -139,7 +148,7 @@ def difference(one: Arm | None, two: Arm | None) -> dict[str, Any] | None:
     if one is None or two is None or one.films != two.films:
         return None
     apart = scores_of(one.counts.sum(0)) - scores_of(two.counts.sum(0))
-    return named(apart, drawn(one.counts) - drawn(two.counts), one.table.classes)
+    return named(apart, drawn(one.counts) - drawn(two.counts), one.table.classes, patients_of(one.counts))
 
 
 def lines_of(name: str, found: Mapping[str, Any] | None) -> Iterator[str]:

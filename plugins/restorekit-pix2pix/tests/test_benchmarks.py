@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from itertools import permutations, product
 from pathlib import Path
-from types import ModuleType
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,14 +15,8 @@ from sklearn import metrics
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"pix2pix_{name}", SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[f"pix2pix_{name}"] = module  # where dataclasses look for annotations
-    spec.loader.exec_module(module)
-    return module
+def script(name: str) -> SimpleNamespace:
+    return SimpleNamespace(**run_path(str(SCRIPTS / f"{name}.py")))
 
 
 quality, table, regimes = script("quality"), script("table"), script("regimes")

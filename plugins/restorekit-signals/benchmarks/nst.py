@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from restorekit_signals.beats import AAMI, Detector, detect, matched
 from scipy.signal import butter, sosfiltfilt
 
+from restorekit import bootstrap_interval
+
 Signal = NDArray[np.float64]
 RATE, LEVELS = 360, {"118e06": 6, "118e_6": -6}
 MINUTES = ((5, 7), (9, 11), (13, 15))
-BLOCK, DRAWS = 10 * RATE, 2000
+BLOCK, BLOCKS, DRAWS = 10 * RATE, 36, 2000
 
 
 def band_pass(signal: Signal) -> Signal:
@@ -79,7 +81,7 @@ def scores(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def with_interval(value: float, draws: NDArray[np.float64], form: str) -> str:
     """Return a score with its interval."""
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = bootstrap_interval(draws, BLOCKS)
     return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
 
@@ -90,7 +92,7 @@ def main(ecg: Path, given: dict[str, Path], detector: Detector = "xqrs") -> None
     truth = (k * noisy["118e06"] - noisy["118e_6"]) / (k - 1)
     marks = wfdb.rdann(str(ecg / "118e06"), "atr")
     beats = np.array([at for at, symbol in zip(marks.sample, marks.symbol, strict=True) if symbol in AAMI])
-    drawn = np.random.default_rng(0).integers(36, size=(DRAWS, 36))
+    drawn = np.random.default_rng(0).integers(BLOCKS, size=(DRAWS, BLOCKS))
     for name, level in LEVELS.items():
         rivals: dict[str, Callable[[], Signal]] = {
             "as recorded": lambda name=name: noisy[name],

@@ -118,9 +118,31 @@ def test_values_are_those_of_the_formula_whatever_the_polarity(
     files.write(folder / "out.hea", *files.read(path))
     out = wfdb.rdrecord(str(folder / "out"))
     step = abs(top - bottom) / (high - low)
-    np.testing.assert_allclose(out.p_signal[:, 0], expected, atol=0.51 * step + 3e-6)
-    assert out.adc_gain == [pytest.approx(1 / step)]
+    np.testing.assert_allclose(out.p_signal[:, 0], expected, atol=0.26 * step + 3e-6)
+    assert out.adc_gain[0] * step == pytest.approx(1) or out.adc_gain[0] * step == pytest.approx(2)
     assert out.units == ["mV"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "digital", "rows", "gain"),
+    [
+        (("-5", "5"), ("-2048", "2047"), [-2048, -1, 0, 2047], 819),
+        (("5", "-5"), ("-2048", "2047"), [-2048, -1, 0, 2047], 819),
+        (("-2048", "2047"), ("-2048", "2047"), [-2048, -1, 0, 2047], 1),
+        (("0", "1023"), ("1024", "2047"), [1024, 1025, 1026, 2047], 1),
+    ],
+)
+def test_each_value_keeps_its_own_step_where_0_lies_between_two(
+    tmp_path: Path, ends: tuple[str, str], digital: tuple[str, str], rows: list[int], gain: float
+) -> None:
+    content = bytes_of([np.array([rows])], {"physical": ends, "digital": digital})
+    files = made(rate=4, range=(-4096, 4096) if gain == 1 else (-8, 8))
+    files.write(tmp_path / "out.hea", *files.read(put(tmp_path / "r.edf", content)))
+    out = wfdb.rdrecord(str(tmp_path / "out"), physical=False)
+    assert out.adc_gain == [pytest.approx(gain)]
+    (bottom, top), (low, high) = (map(float, pair) for pair in (ends, digital))
+    expected = bottom + (np.array(rows) - low) * (top - bottom) / (high - low)
+    np.testing.assert_allclose((out.d_signal[:, 0] - out.baseline[0]) / out.adc_gain[0], expected, atol=1e-9)
 
 
 @settings(deadline=None, max_examples=15)

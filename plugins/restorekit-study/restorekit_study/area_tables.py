@@ -16,7 +16,7 @@ from restorekit import DataError
 from restorekit_study import mrmc
 from restorekit_study.area_planning import Components
 from restorekit_study.files import RATINGS, Key, Study, changes
-from restorekit_study.score import LEVEL, Line, Score, number, p_cell, span, widest
+from restorekit_study.score import LEVEL, Line, Score, difference_of, number, p_cell, span, widest
 from restorekit_study.store import Store
 from restorekit_study.table import Row, clusters, counted, joined
 
@@ -215,7 +215,7 @@ def _contrast_tables(score: Score, found: mrmc.Mrmc) -> Iterator[dict[str, Any]]
     rows = []
     for (a, b), _ in found.differences["both"].items():
         name = f"{score.methods[a]} - {score.methods[b]}"
-        row: list[Any] = [name]
+        row: list[Any] = [difference_of(score.methods[a], score.methods[b])]
         for kind in names:
             one = found.differences[kind][a, b]
             score.lines.append(Line("area difference", names[kind], "", name, "AUROC", one.value, one.interval, one.p))

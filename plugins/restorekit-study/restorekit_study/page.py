@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,8 +12,12 @@ from typing import Any
 
 from restorekit import DataError, write_text
 from restorekit_study.files import RATINGS, Study
+from restorekit_study.score import MINUS
 
 __all__ = ["offline_page", "reader_page", "render"]
+
+
+_NEGATIVE = re.compile(r"(?<!\S)-(?=\d)")
 
 
 def render(template: str, view: Mapping[str, Any]) -> str:
@@ -26,6 +31,7 @@ def render(template: str, view: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["signed"] = lambda text: _NEGATIVE.sub(MINUS, text)
     style = resources.files("restorekit.reports").joinpath("page.css").read_text("utf-8")
     return environment.get_template(template).render({**view, "style": style})
 

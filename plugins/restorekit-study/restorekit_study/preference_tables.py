@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from restorekit_study.preference import Estimate, Sample, bradley_terry, fixed_readers, random_readers
-from restorekit_study.score import LEVEL, Score, cell, holm, is_shown, p_cell, widest
+from restorekit_study.score import LEVEL, Score, cell, difference_of, holm, is_shown, p_cell, widest
 from restorekit_study.table import Row, sample_of
 
 __all__ = ["preference_tables", "strata_tables", "strength_table"]
@@ -57,7 +57,7 @@ def _differences(score: Score, rows: Sequence[Row], ratios: Sequence[tuple[Estim
             score.add("difference", who, name, "difference of ratios", found, p=corrected[kind][at])
         lines.append(
             [
-                name,
+                difference_of(score.methods[a], score.methods[b]),
                 cell(fixed[at]),
                 p_cell(corrected["fixed"][at]),
                 cell(others[at]),

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from restorekit import CsvWriter
 from restorekit_study.agreement import Scale
 from restorekit_study.files import Key, Sealed, Study
@@ -17,10 +19,12 @@ from restorekit_study.table import Row
 __all__ = [
     "FEW",
     "LEVEL",
+    "MINUS",
     "Line",
     "Score",
     "as_csv",
     "cell",
+    "difference_of",
     "holm",
     "is_shown",
     "number",
@@ -30,6 +34,7 @@ __all__ = [
 ]
 
 LEVEL = 0.05
+MINUS = "\u2212"
 FEW = "none: too few choices for it"
 
 
@@ -141,6 +146,11 @@ def span(interval: Interval, digits: int = 3) -> str:
     return "no interval" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
 
 
+def difference_of(one: str, other: str) -> str:
+    """Return a difference of two methods as a table shows it; the sign stays with the second."""
+    return f"{one} {MINUS}\u00a0{other}"
+
+
 def widest(found: Iterable[HasInterval]) -> float | None:
     """Return half the width of the widest interval; None where none is defined."""
     halves = [(one.interval[1] - one.interval[0]) / 2 for one in found if one.interval is not None]
@@ -166,11 +176,10 @@ def is_shown(p: float | None) -> bool:
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """Return p values corrected for all of them; what was not tested stays None, and counts as a test."""
-    from statsmodels.stats.multitest import multipletests
-
-    if not values:
-        return []
-    found = multipletests([1.0 if value is None else value for value in values], method="holm")[1]
+    plain = np.array([1.0 if value is None else value for value in values])
+    order = np.argsort(plain, kind="stable")
+    found = np.empty(len(plain))
+    found[order] = np.maximum.accumulate(plain[order] * np.arange(len(plain), 0, -1)).clip(max=1)
     return [None if value is None else float(one) for value, one in zip(values, found, strict=True)]
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import random
+import re
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_page_states_first_that_there_are_fewer_choices_than_planned(example, ru
     assert page.index("the planner asked for 1155") < page.index('<ul class="lead">')
     assert one.study.key_sha256 in page
     assert "http" not in page.replace("http://www.w3.org", "")  # it needs no network
+
+
+def test_negative_numbers_have_a_minus_on_the_page_and_plain_signs_in_the_table(example, run, tmp_path, fond_of):
+    one = example()
+    one.choose(fond_of(sharp=3))
+    assert run("score", one.folder, "-o", tmp_path / "out").code == 0
+    page = (tmp_path / "out" / "score.html").read_text("utf-8")
+    shown = re.findall(r"<td[^>]*>.*?</td>", page)
+    assert not [cell for cell in shown if re.search(r"(?<![\w-])-\d", re.sub(r"<[^>]*>", " ", cell))]
+    assert any("\u22120." in cell for cell in shown)
+    assert "original \u2212\u00a0sharp" in page
+    assert any(row["value"].startswith("-") for row in rows(tmp_path / "out" / "tables.csv"))
 
 
 def test_study_of_areas_plans_another_and_states_first_that_it_has_too_few_ratings(example, run, tmp_path):

@@ -18,6 +18,7 @@ from restorekit_study.agreement import (
 )
 from restorekit_study.mrmc import analyse, areas, from_areas
 from restorekit_study.preference import Sample, bradley_terry, fixed_readers, random_readers, wilson
+from restorekit_study.score import holm
 from restorekit_study.simulation import PreferenceModel, RatingModel
 from scipy import special, stats
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
@@ -259,6 +260,14 @@ def test_kappas_of_two_readers_are_those_of_their_definitions():
     assert fleiss(np.array([one, other])) == pytest.approx(scott)
     # Krippendorff: nominal alpha of n films and two readers is Scott's pi with a correction for 2 n values
     assert krippendorff_alpha(np.array([one, other]), "nominal") == pytest.approx(1 - (1 - scott) * (1 - 1 / 20))
+
+
+@pytest.mark.parametrize("tested", [[], [0.04], [0.01, 0.04, 0.03, 0.01, 0.9], [0.3, 1.0, 0.3]])
+def test_holm_is_that_of_statsmodels_and_counts_what_was_not_tested(tested):
+    from statsmodels.stats.multitest import multipletests
+
+    assert holm(tested) == (list(multipletests(tested, method="holm")[1]) if tested else [])
+    assert holm([*tested, None]) == [*multipletests([*tested, 1.0], method="holm")[1][:-1], None]
 
 
 def test_weighted_kappa_counts_ratings_that_nobody_gave_in_the_distance_of_others():
@@ -626,7 +635,7 @@ def test_components_of_an_analysed_study_are_those_that_are_planned_with():
     )
 
 
-@pytest.mark.parametrize(("readers", "films"), [(4, 361), (8, 134)])
+@pytest.mark.parametrize(("readers", "films"), [pytest.param(4, 361, marks=pytest.mark.full), (8, 134)])
 def test_planned_power_and_margin_of_areas_are_reached_in_simulated_studies(readers, films):
     """Areas are drawn from the model of Obuchowski and Rockette, and analysed with its covariances."""
     rng, parts = np.random.default_rng(0), area_planning.VAN_DYKE

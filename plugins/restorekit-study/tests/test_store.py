@@ -5,15 +5,18 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from restorekit_study.files import digest
+from restorekit_study.scoring import write_score
 from restorekit_study.store import Conflict, Store
 
 
@@ -122,6 +125,24 @@ def test_key_that_is_exchanged_in_study_json_too_is_seen_by_the_published_digest
     assert "--sha256" in printed.err
 
 
+@pytest.fixture(scope="module", params=["prefer", "visible"])
+def finished(made_in, tmp_path_factory, request):
+    """A study of a task that all readers have finished, and the lines of its choices.csv; tests change a copy."""
+    home = tmp_path_factory.mktemp("finished")
+    one = made_in(home, task=request.param, positive="ill", queries=12)
+    one.choose(lambda shown: random.Random(shown["film"].name).randint(1, 2))
+    assert write_score(one.folder, one.study, one.key, one.opened(), home / "score", {}, "none") == []
+    return one, (home / "score" / "choices.csv").read_text().splitlines()
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished study, and the lines of its choices.csv."""
+    one, before = finished
+    key = shutil.copy(one.key, tmp_path)
+    return replace(one, folder=shutil.copytree(one.folder, tmp_path / one.folder.name), key=Path(key)), before
+
+
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
@@ -139,17 +160,14 @@ def test_key_that_is_exchanged_in_study_json_too_is_seen_by_the_published_digest
         ("UPDATE log SET digest = CAST(x'ff' AS TEXT) WHERE seq = 9", "does not follow"),
     ],
 )
-@pytest.mark.parametrize("task", ["prefer", "visible"])
-def test_tampered_choice_is_named_and_left_out_of_the_page(example, run, tmp_path, statement, named, task):
-    one = example(task=task, positive="ill", queries=12)
-    one.choose(lambda shown: random.Random(shown["film"].name).randint(1, 2))
-    assert run("score", one.folder, "-o", tmp_path / "before").code == 0
+def test_tampered_choice_is_named_and_left_out_of_the_page(copied, run, tmp_path, statement, named):
+    one, before = copied
     one.corrupt(statement)
     printed = run("score", one.folder, "-o", tmp_path / "out")
     assert printed.code == 3
     assert named in printed.err
     assert "Something was changed" in (tmp_path / "out" / "score.html").read_text()
-    before, after = ((tmp_path / name / "choices.csv").read_text().splitlines() for name in ("before", "out"))
+    after = (tmp_path / "out" / "choices.csv").read_text().splitlines()
     assert len(after) == len(before) - ("SET digest" not in statement)
     assert run("export", one.folder, "--csv", tmp_path / "c.csv").code == 0
 

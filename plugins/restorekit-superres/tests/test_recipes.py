@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,14 +138,8 @@ def test_films_of_unequal_sizes_are_learnt_scored_and_shown(unequal: Path, tmp_p
     assert ratios["test/6.png"] == pytest.approx(76 / 40)
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("xray_table", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["xray_table"] = module  # where dataclasses look for annotations
-    spec.loader.exec_module(module)
-    return module
+def script() -> SimpleNamespace:
+    return SimpleNamespace(**run_path(str(SCRIPT)))
 
 
 def test_the_table_of_films_has_those_asked_for_and_none_of_test_in_train(films: Path, tmp_path: Path) -> None:

@@ -425,13 +425,15 @@ def _spacing(file: Any, page: Any) -> tuple[float, ...] | None:
         return _ome_spacing(file.ome_metadata)
     code = int(_tag(page, "ResolutionUnit", 2))
     unit = _UNITS.get(code)
-    if file.is_imagej and (stated := (file.imagej_metadata or {}).get("unit")):
+    stated = (file.imagej_metadata or {}).get("unit") if file.is_imagej else None
+    if stated:
         unit = _NAMED_UNITS.get(str(stated).encode().decode("unicode_escape") if "\\u" in str(stated) else str(stated))
     found = [_tag(page, name, None) for name in ("YResolution", "XResolution")]
     if unit is None or any(pair is None or pair[0] <= 0 or pair[1] <= 0 for pair in found):
         return None
     steps = tuple(unit * pair[1] / pair[0] for pair in found)
-    return None if steps == (unit, unit) else steps  # 1 / 1 is what writers that know nothing write
+    # 1 / 1 is what writers that know nothing write; ImageJ then names no unit
+    return None if steps == (unit, unit) and not stated else steps
 
 
 def _aspect(page: Any) -> tuple[int, int] | None:

@@ -275,10 +275,9 @@ def _kept(header: _Header, signals: Sequence[_Signal], first: Decimal) -> dict[s
     """Return what a WFDB header keeps: the steps of the file, filters and transducers as comments, and the start."""
     gains, baselines, comments = [], [], []
     for signal in signals:
-        step, low, bottom = signal.scale()
-        gains.append(1 / abs(step))
-        # so that the digital values stay as they are; of a lead with inverted polarity they become -1 - value
-        baselines.append(round(low - bottom / step if step > 0 else bottom / step - low - 1))
+        gain, baseline = _steps(*signal.scale())
+        gains.append(gain)
+        baselines.append(baseline)
         for what, text in (("prefiltering", signal.filters), ("transducer", signal.transducer)):
             comments += [f"{signal.label}: {what} {text}"] if text else []
     kept: dict[str, Any] = {
@@ -288,6 +287,17 @@ def _kept(header: _Header, signals: Sequence[_Signal], first: Decimal) -> dict[s
         "comments": comments,
     }
     return kept | _start(*header.start, first)
+
+
+def _steps(step: float, low: int, bottom: float) -> tuple[float, int]:
+    """Return the gain and the baseline with which WFDB, whose baseline is a whole number, keeps the digital values.
+
+    Of a lead with inverted polarity they become -1 - value. Where 0 lies between two values, as it does between -1 and
+    0 if both ranges are -N to N - 1 and -X to X, steps are half as large: each value then has one of its own.
+    """
+    zero = low - bottom / step if step > 0 else bottom / step - low - 1
+    parts = 1 if abs(zero - round(zero)) <= 0.25 else 2
+    return parts / abs(step), round(parts * zero)
 
 
 def _start(date: str, time: str, first: Decimal) -> dict[str, str]:
