@@ -258,7 +258,8 @@ def _negated(one: Mapping[str, float]) -> dict[str, float]:
 
 def bracketed(found: Mapping[str, float], digits: int, unit: str = "") -> str:
     """Return a mean and its interval."""
-    return f"{found['mean']:.{digits}f}{unit} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+    mean, low, high = (f"{found[end]:z.{digits}f}" for end in ("mean", "low", "high"))  # z: no -0.00
+    return f"{mean}{unit} ({low} to {high})"
 
 
 def levels_table(found: Mapping[str, Any]) -> str:
