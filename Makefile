@@ -27,7 +27,7 @@ lint: $(VENV)/.tools
 	$(BIN)/mypy
 
 test: lint  ## lint, types, and every test that is not slow
-	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-full: $(VENV)/.tools  ## the slow ones: kill loops, slow recipes
 	$(BIN)/python -m pytest -m full -n 2 --dist loadfile --timeout 2400

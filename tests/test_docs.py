@@ -263,7 +263,8 @@ def test_every_block_that_is_no_file_runs(given: dict[str, Any]) -> None:
     assert found >= len(KINDS) + 5
 
 
-SMALL = ("train.steps=2", "nets.generator.width=4", "nets.generator.blocks=1", "nets.discriminator.width=4")
+SMALL = ("train.steps=2", "evaluate.resamples=50", "nets.generator.width=4", "nets.generator.blocks=1")
+SMALL += ("nets.discriminator.width=4",)
 """So that a run of a page takes seconds."""
 
 

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,13 +118,8 @@ def test_each_requires_the_version_that_is_installed(packages: dict[str, Path]) 
         assert project["dependencies"] == [scaffold.requirement(restorekit.__version__)]
 
 
-def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) -> None:
-    code = (
-        "import json; from restorekit.discovery.plugins import load; from restorekit.app.cli import app; import typer\n"
-        "command = typer.main.get_command(app); load().load_installed()\n"
-        "print(json.dumps([[[p.name, p.parts, p.error] for p in load().found], command.list_commands(None)]))"
-    )
-    found, commands = json.loads(python(packages, "-c", code))
+def test_each_brings_a_part_of_its_kind_or_a_command(used: dict[str, Any]) -> None:
+    found, commands = used["listed"]
     for kind, name in NAMES.items():
         part = name.replace("-", "_")
         if kind == "command":
@@ -132,6 +128,7 @@ def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) 
             assert [f"restorekit-{name}", [[kind, part]], None] in found
 
 
+@pytest.mark.full
 def test_each_passes_its_own_tests(packages: dict[str, Path]) -> None:
     # All in one process, with the settings of one, which are those of all. Recipes have a test below.
     settings = {(folder / "pyproject.toml").read_text().partition("[tool.pytest")[2] for folder in packages.values()}
@@ -146,42 +143,58 @@ def test_each_passes_its_own_tests(packages: dict[str, Path]) -> None:
     assert counts["skipped"] == 1, "a command has no part to check"
 
 
-AS_IT_SAYS = """
-import os, re, runpy, shlex, sys
+USE = """
+import json, os, re, runpy, shlex, sys, traceback
 from pathlib import Path
+import typer
 from matplotlib.figure import Figure
-from restorekit.app.cli import main
+from restorekit.app.cli import app, main
+from restorekit.discovery.plugins import load
 
 Figure.savefig = lambda figure, stream, **options: stream.write(b"")  # reports have tests of their own
-home, *recipes = map(Path, sys.argv[1:])
-for recipe in recipes:
+result, home, run, check = sys.argv[1:]
+
+def ran(recipe):
     text = recipe.read_text("utf-8")
-    folder = home / recipe.parent.name
+    folder = Path(home) / recipe.parent.name
     folder.mkdir()
     (folder / recipe.name).write_text(text, "utf-8")
     os.chdir(folder)
     (line,) = re.findall(r"^# Run: (.+)$", text, re.MULTILINE)
     for command in line.split(" && "):
         program, *sys.argv[1:] = shlex.split(command)
-        try:
-            if program == "restorekit":
-                main()
-            else:
-                assert (program, sys.argv[1]) == ("python", "-m"), line
-                runpy.run_module(sys.argv[2], run_name="__main__")
-        except SystemExit as stop:
-            assert not stop.code, line
-"""
-CHECKED = """
-import sys
-from restorekit.app.cli import main
+        if program == "restorekit":
+            called(main)
+        else:
+            assert (program, sys.argv[1]) == ("python", "-m"), line
+            called(lambda: runpy.run_module(sys.argv[2], run_name="__main__"))
 
-for recipe in sys.argv[1:]:
-    sys.argv[1:] = ["check", recipe]
+def checked(recipe):
+    sys.argv[1:] = ["check", str(recipe)]
+    called(main)
+
+def called(what):
     try:
-        main()
+        what()
     except SystemExit as stop:
-        assert not stop.code, recipe
+        assert not stop.code, sys.argv
+
+def listed():
+    commands = typer.main.get_command(app).list_commands(None)
+    load().load_installed()
+    return [[p.name, p.parts, p.error] for p in load().found], commands
+
+def errors(use, recipes):
+    found = {}
+    for recipe in filter(None, recipes.split(os.pathsep)):
+        try:
+            use(Path(recipe))
+        except Exception:
+            found[recipe] = traceback.format_exc()
+    return found
+
+used = {"ran": errors(ran, run), "checked": errors(checked, check), "listed": listed()}
+Path(result).write_text(json.dumps(used), "utf-8")
 """
 UNLIKE = ("dataset", "command", "restorer", "metric", "logger")
 """Kinds whose recipes run in another way than those of networks, losses and the like, or leave something of their own.
@@ -190,13 +203,31 @@ The others are checked in the fast suite, where the tests of their packages use 
 """
 
 
-def run_as_it_says(packages: dict[str, Path], kinds: Sequence[str], home: Path) -> dict[str, Path]:
-    """Do what the comments of recipes say, all in one process; return the folders of the runs."""
-    python(packages, "-c", AS_IT_SAYS, str(home), *(str(packages[kind] / "recipe.yaml") for kind in kinds))
+def use(packages: dict[str, Path], home: Path, run: Sequence[str], check: Sequence[str] = ()) -> dict[str, Any]:
+    """Do what the comments of recipes of kinds say, and check others, all in one process; return what came of it.
+
+    That is "ran" and "checked", the errors by recipe, and "listed", what the packages bring.
+    """
+    home.mkdir()
+    recipes = (os.pathsep.join(str(packages[kind] / "recipe.yaml") for kind in kinds) for kinds in (run, check))
+    python(packages, "-c", USE, str(home / "used.json"), str(home), *recipes)
+    used: dict[str, Any] = json.loads((home / "used.json").read_text("utf-8"))
+    return {**used, "home": home}
+
+
+@pytest.fixture(scope="module")
+def used(packages: dict[str, Path]) -> dict[str, Any]:
+    """What came of the packages: the recipes of `UNLIKE` are run, and all are checked."""
+    return use(packages, next(iter(packages.values())).parent / "runs", UNLIKE, [*packages])
+
+
+def folders_of_runs(packages: dict[str, Path], used: dict[str, Any], kinds: Sequence[str]) -> dict[str, Path]:
+    """Require that recipes ran as they say, and return the folders of the runs."""
+    assert used["ran"] == {}
     homes = {}
     for kind in kinds:
         part = NAMES[kind].replace("-", "_")
-        homes[kind] = home / packages[kind].name / "runs" / f"{part}-1"
+        homes[kind] = used["home"] / packages[kind].name / "runs" / f"{part}-1"
         assert (homes[kind] / "report.html").is_file()
         text = (homes[kind] / "recipe.yaml").read_text("utf-8")
         assert f"name: {part}" in text, "it is of the run"
@@ -204,21 +235,22 @@ def run_as_it_says(packages: dict[str, Path], kinds: Sequence[str], home: Path) 
     return homes
 
 
-def test_recipes_run_as_their_comments_say(packages: dict[str, Path], tmp_path: Path) -> None:
-    homes = run_as_it_says(packages, UNLIKE, tmp_path)
+def test_recipes_run_as_their_comments_say(packages: dict[str, Path], used: dict[str, Any]) -> None:
+    homes = folders_of_runs(packages, used, UNLIKE)
     scores = json.loads((homes["metric"] / "scores" / "test.json").read_text())
     assert scores["metrics"]["quite_a_long_name_as_names_go"]["restored"]["value"] > 0
     lines = (homes["logger"] / "x_logger.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 1, 2, 2]
 
 
-def test_every_recipe_checks(packages: dict[str, Path]) -> None:
-    python(packages, "-c", CHECKED, *(str(folder / "recipe.yaml") for folder in packages.values()))
+def test_every_recipe_checks(used: dict[str, Any]) -> None:
+    assert used["checked"] == {}
 
 
 @pytest.mark.full
 def test_the_other_recipes_run_as_their_comments_say(packages: dict[str, Path], tmp_path: Path) -> None:
-    run_as_it_says(packages, [kind for kind in packages if kind not in UNLIKE], tmp_path)
+    others = [kind for kind in packages if kind not in UNLIKE]
+    folders_of_runs(packages, use(packages, tmp_path / "others", others), others)
 
 
 @pytest.mark.full

@@ -285,6 +285,7 @@ def profiled(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.full
 def test_error_is_reported_in_its_row_only(tmp_path: Path) -> None:
     """A variant that cannot be made, one whose process dies, and a batch for which no memory suffices."""
     (tmp_path / "tiny.yaml").write_text(RECIPE)

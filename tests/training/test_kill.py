@@ -60,10 +60,14 @@ class Trainer:
         self.folder = home / "runs" / "killed-1"
         self.result = ""
 
-    def start(self) -> subprocess.Popen[str]:
-        command = [str(SCRIPT), "run", str(self.recipe), "--out", str(self.home / "runs")]
+    def arguments(self) -> list[str]:
+        """Return what begins the run, or lets it go on."""
         if (self.folder / "recipe.json").is_file():
-            command = [str(SCRIPT), "resume", str(self.folder)]
+            return ["resume", str(self.folder)]
+        return ["run", str(self.recipe), "--out", str(self.home / "runs")]
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [str(SCRIPT), *self.arguments()]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
@@ -75,8 +79,8 @@ class Trainer:
         assert "Traceback" not in self.result
 
     def finish_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Run from start to end in this process."""
-        monkeypatch.setattr(sys, "argv", ["restorekit", "run", str(self.recipe), "--out", str(self.home / "runs")])
+        """Run to the end in this process."""
+        monkeypatch.setattr(sys, "argv", ["restorekit", *self.arguments()])
         with pytest.raises(SystemExit) as stop:
             main()
         assert not stop.value.code
@@ -123,7 +127,10 @@ def same(one: Trainer, other: Trainer) -> None:
     assert one.step() == other.step() == one.steps
 
 
-def test_killed_once_and_stopped_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_figures")
+def test_killed_once_and_stopped_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     straight = Trainer(tmp_path / "straight", 14)
     straight.finish_here(monkeypatch)
     broken = Trainer(tmp_path / "broken", 14, workers=0, pause=0.01)
@@ -141,8 +148,9 @@ def test_killed_once_and_stopped_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert lines[-1].endswith(f" and saved. To go on: restorekit resume {broken.folder}")
     stopped = int(lines[-1].split()[3])
     assert (broken.folder / "checkpoints" / f"step_{stopped:09d}").is_dir()
-    broken.finish()
-    assert f"training goes on at step {stopped} of 14" in broken.result
+    capsys.readouterr()
+    broken.finish_here(monkeypatch)
+    assert f"training goes on at step {stopped} of 14" in capsys.readouterr().err
     same(straight, broken)
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,22 +95,29 @@ def more_films(tmp_path: Path) -> Callable[[int], Path]:
     return write
 
 
-@pytest.fixture
-def example(films: Path, tmp_path: Path) -> Callable[..., Example]:
-    """Return a function that makes a study of the films, or of others; it takes fields of a plan."""
+@pytest.fixture(scope="session")
+def made_in(films: Path) -> Callable[..., Example]:
+    """Return a function that makes a study in a folder, of the films, or of others; it takes fields of a plan."""
 
-    def build(name: str = "study", table: Path | None = None, films: Path = films, **fields: Any) -> Example:
+    def build(
+        home: Path, name: str = "study", table: Path | None = None, films: Path = films, **fields: Any
+    ) -> Example:
         plan = replace(making.Plan(("anna", "ben", "cleo"), 30, seed=0), **fields)
         known = found_films(films / "films", table)
         methods = parse_methods([f"{one}={films / one}" for one in METHODS], load)
         check_matched(known, methods)
         published: list[str] = []
-        made = making.make(
-            plan, known, films / "films", methods, tmp_path / name, tmp_path / f"{name}.key.json", published.append
-        )
-        return Example(tmp_path / name, made.key, dict(made.tokens), published)
+        key = home / f"{name}.key.json"
+        made = making.make(plan, known, films / "films", methods, home / name, key, published.append)
+        return Example(home / name, made.key, dict(made.tokens), published)
 
     return build
+
+
+@pytest.fixture
+def example(made_in: Callable[..., Example], tmp_path: Path) -> Callable[..., Example]:
+    """Return a function that makes a study in the test's own folder, as `made_in` does."""
+    return partial(made_in, tmp_path)
 
 
 @dataclass
@@ -152,7 +160,7 @@ def fond_of() -> Callable[..., Callable[[dict[str, Any]], int]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def browser_path() -> str:
     """The path of a Chromium; the test is skipped where there is none."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")

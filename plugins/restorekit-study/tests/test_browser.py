@@ -22,7 +22,7 @@ SETTLED = "body[data-query]"
 WAIT = 60_000
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chromium(browser_path):
     with api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
@@ -111,6 +111,7 @@ def stored(one):
         }
 
 
+@pytest.mark.full
 def test_two_readers_finish_at_once_with_reload_back_double_click_and_killed_server(example, chromium, run, tmp_path):
     two_at_once(example(queries=8, repeats=0.25, readers=("anna", "ben")), chromium, run, tmp_path)
 
@@ -208,7 +209,7 @@ def assert_page_agrees_with_the_csv(page, rows):
     shares = [[sum(pair[at] == method for pair in both) / len(both) for method in methods] for at in (0, 1)]
     chance = sum(one * other for one, other in zip(*shares, strict=True))
     shown = cells(page, "Agreement between readers")["Cohen's kappa, anna and ben"]
-    assert shown == [str(len(both)), f"{(agreed - chance) / (1 - chance):.3f}"]
+    assert shown == [str(len(both)), f"{(agreed - chance) / (1 - chance):.3f}".replace("-", "\N{MINUS SIGN}")]
     by_query = {row["query"]: row for row in rows}
     for name, line in cells(page, "Agreement of readers with themselves").items():
         again = [row for row in rows if row["reader"] == name and row["repeats"]]
@@ -278,6 +279,7 @@ def test_columns_show_the_pixels_in_the_same_window_and_zoom(example, chromium):
         assert anna.errors == []
 
 
+@pytest.mark.full
 def test_ratings_of_a_visible_study_and_a_link_without_a_token(example, chromium):
     one = example(task="visible", positive="ill", queries=6, readers=("anna", "ben"), repeats=0, practice=1)
     with served(one.folder) as server:
