@@ -30,8 +30,8 @@ from restorekit.training.train import train
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 DATA = Path(__file__).parent / "data"
-CLOSE = {"rtol": 0, "atol": 2e-6}
-"""Another processor may add in another order; on one processor the numbers are equal."""
+CLOSE = {"rtol": 0, "atol": 1e-5}
+"""Another processor adds in another order, up to 2.3e-6 apart after four steps; on one the numbers are equal."""
 
 
 @pytest.fixture(scope="module")
