@@ -279,7 +279,7 @@ def levels_table(found: Mapping[str, Any]) -> str:
         ("contrast", "contrast level", 3),
     ):
         key = f"{name}_level"
-        others = [f"{methods[0][side][key]:.{digits}f}" for side in ("poor", "good")]
+        others = [f"{methods[0][side][key]:.{digits}f}" for side in ("degraded", "good")]
         rows.append([label, *(interval(entry["scores"][key], digits) for entry in methods), *others])
     return table(["", "q3", METHODS["no_task"], METHODS["cnn_light"], "degraded", "good films"], rows)
 
@@ -288,7 +288,7 @@ def audits_table(found: Mapping[str, Any]) -> str:
     """Return an audit of runs that were trained on other patients than the audit classifier."""
     entries = [found[name] for name in ("q3", "no_task")]
     audits = [entry["audits"][0] for entry in entries]
-    before = audits[0]["auroc"]["poor"][0]
+    before = audits[0]["auroc"]["degraded"][0]
     counts = {
         "lost": "COVID-19 hidden, of {} recognised (exact, by image)",
         "invented": "controls turned into COVID-19, of {} (exact, by image)",
@@ -396,7 +396,7 @@ def super_resolution_lines(films: str) -> str:
     found = json.loads((SUPER_RESOLUTION / f"{films}.json").read_text("utf-8"))
     [(run, test)] = found["tests"].items()
     scores = {"PSNR, dB": ("psnr", 2), "UQI": ("uqi", 3), "SSIM": ("ssim", 3), "MS-SSIM": ("ms_ssim", 3)}
-    columns = {"poor": "", "restored": "", "gain": "+"}
+    columns = {"degraded": "", "restored": "", "gain": "+"}
     rows = [
         [label, *(_ended(test["metrics"][name].get(key), sign, digits=digits) for key, sign in columns.items())]
         for label, (name, digits) in scores.items()

@@ -39,7 +39,7 @@ def score(cell: Cell) -> list[float]:
 
 
 def levels(runs: tuple[Scored, ...], side: str) -> dict[str, float]:
-    """Return the mean levels of the degraded (`poor`) or of the good images; they are the same for all seeds."""
+    """Return the mean levels of the degraded or of the good images; they are the same for all seeds."""
     entries = runs[0].scores["metrics"]
     return {name: entries[name][side]["value"] for name in LEVELS if side in entries.get(name, {})}
 
@@ -50,7 +50,7 @@ def audit(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     found = json.loads(path.read_text("utf-8"))
-    aurocs = {side: bounds(found["scores"]["auroc"][side]) for side in ("poor", "restored")}
+    aurocs = {side: bounds(found["scores"]["auroc"][side]) for side in ("degraded", "restored")}
     (flips,) = found["flips"]
     counts = {name: [flips[name][key] for key in ("k", "n", "low", "high")] for name in ("lost", "invented")}
     return {"auroc": aurocs, **counts, "lost_patients": bounds(flips["lost_patients"])}
@@ -78,7 +78,7 @@ def method_entry(found: Comparison, method: Method, scores: list[str]) -> dict[s
         "parameters": networks["encode_and_head"],
         "scores": {name: score(cell) for name, cell in cells.items()},
         "paper": {name: cell.paper for name, cell in cells.items() if cell.paper is not None},
-        "poor": levels(method.runs, "poor"),
+        "degraded": levels(method.runs, "degraded"),
         "good": levels(method.runs, "good"),
         "discriminator": [discriminator(folder) for folder in folders],
         "audits": [audit(folder) for folder in folders],

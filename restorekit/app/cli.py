@@ -431,13 +431,13 @@ def restore(
     from restorekit.restoring import engine as engines
     from restorekit.restoring.arguments import check_scale
     from restorekit.restoring.default import unsuitable
-    from restorekit.restoring.loading import anywhere, load
+    from restorekit.restoring.loading import load, with_absolute_path
     from restorekit.restoring.restore import restore_files
 
     commands.known()  # so that a slow import is reported
     name = model or _default_model([*map(Path, inputs)], out)
     make = partial(load, device=device, precision=precision, backend=backend)
-    there = partial(make, anywhere(name))
+    there = partial(make, with_absolute_path(name))
     where = engines.named(engine, there, address=address, workers=workers, gpu=device != "cpu")
     restorer = make(name) if engine == "local" else _of_workers(make, name, device)
     for line in restorer.compute.notes if engine == "local" else ():

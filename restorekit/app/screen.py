@@ -33,16 +33,8 @@ out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty()
 err = Console(soft_wrap=True, highlight=False, stderr=True)
 GAP = 2
 """Columns of the screen between two of a table."""
-IMAGES = {
-    "score": "",
-    "poor": "degraded",
-    "restored": "restored",
-    "gain": "gain",
-    "baseline": "baseline",
-    "over_baseline": "over baseline",
-    "good": "good",
-}
-"""The parts of a metric, and how each is called in the table of scores."""
+PARTS = ("score", "degraded", "restored", "gain", "baseline", "over_baseline", "good")
+"""The parts of a metric; a score is of predictions, of no images."""
 RECENT = 51
 """Files whose median time gives the rate of restoring."""
 LONG = 24 * 3600
@@ -270,8 +262,9 @@ def scores(summary: Mapping[str, Any]) -> None:
     share = percent(summary["confidence"])
     rows = []
     for name, entry in summary["metrics"].items():
-        for part, images in IMAGES.items():
+        for part in PARTS:
             if part in entry:
+                images = "" if part == "score" else part.replace("_", " ")
                 rows.append([name, images, *_interval(entry[part], entry["undefined"], summary["unit"])])
     title = f"{summary['split']}: {many(summary['images'], 'image')}, checkpoint of step {summary['step']}"
     title += f" ({summary['kept']})"

@@ -81,10 +81,6 @@ def tensorboard(folder: Path) -> Logger:
     return log
 
 
-TITLES = {"poor": "degraded", "back again": "degraded again"}
-"""Of columns whose names are kept for the files of earlier versions."""
-
-
 def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Logger:
     """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of degraded, restored, ...
 
@@ -100,7 +96,7 @@ def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Logg
             case Sampled(step, images, keys, shapes) if images:
                 title = f"step {step}" + (", synthetic phantoms" if synthetic[0] else "")
                 path = folder / "samples" / f"step_{step:08d}.png"
-                arrays = {TITLES.get(name, name): shown.float().cpu().numpy() for name, shown in images.items()}
+                arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
                 draw_grid(path, arrays, title=title, captions=keys, pixels=pixels, shapes=shapes)
 
     return log

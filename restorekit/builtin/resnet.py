@@ -62,7 +62,7 @@ class Resnet(Generator):
             *body[:middle],
         )
         self.decoder = nn.Sequential(
-            *body[middle:], *(active(_upward(2 * n, n, make, bias, up), n) for n in reversed(widths[:-1]))
+            *body[middle:], *(active(_upsampling(2 * n, n, make, bias, up), n) for n in reversed(widths[:-1]))
         )
         enlarge = [_Enlarge(scale)] if scale > 1 else []
         last = make(width, target.channels, 7)
@@ -124,7 +124,7 @@ class _Block(nn.Module):
         return torch.add(state, self.branch(state))
 
 
-def _upward(c_in: int, c_out: int, make: MakeLayer, bias: bool, up: Upsample) -> nn.Module:
+def _upsampling(c_in: int, c_out: int, make: MakeLayer, bias: bool, up: Upsample) -> nn.Module:
     if up == "transpose":
         return make(c_in, c_out, 3, stride=2, padding=1, output_padding=1, bias=bias, transposed=True)
     return nn.Sequential(_Double(), _Pad(1), make(c_in, c_out, 3, bias=bias))

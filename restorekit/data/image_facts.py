@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.formats import Intensity
 from restorekit.io.derived import derived_from
-from restorekit.io.files import remember, remembered, stamp_of
+from restorekit.io.files import add_to_cache, cache_table, stamp_of
 from restorekit.io.images import read_image
 
 __all__ = ["Facts", "Memory", "facts_of", "pixels_digest", "remembering"]
@@ -186,14 +186,14 @@ class Memory:
 
     def keep(self) -> None:
         """Store new facts."""
-        remember(self.base, f"facts_{FORMAT}", self.new)
+        add_to_cache(self.base, f"facts_{FORMAT}", self.new)
         self.new.clear()
 
 
 @contextmanager
 def remembering() -> Iterator[Memory]:
     """Open the user's cache; without one where its folder cannot be written."""
-    with remembered("facts", _TABLE) as base:
+    with cache_table("facts", _TABLE) as base:
         memory = Memory(base)
         try:
             yield memory

@@ -119,15 +119,15 @@ class _Warning:
     sentence: str
     sources: Json
     places: list[tuple[str, str]]
-    alike: list[tuple[str, str]] = field(default_factory=list)
+    similar: list[tuple[str, str]] = field(default_factory=list)
 
-    def like(self, sentence: str, sources: Json) -> bool:
-        """True if it covers another sentence: of the same kind, and the same sources predict the same classes."""
+    def covers(self, sentence: str, sources: Json) -> bool:
+        """True if another sentence states the same: of the same kind, and the same sources predict the same classes."""
         kind, other = (text.partition("{}")[0] for text in (self.sentence, sentence))
         return kind == other and _lean_alike(self.sources, sources)
 
     def text(self) -> str:
-        also = f" Much the same is true in {_images_of(self.alike)}." if self.alike else ""
+        also = f" Much the same is true in {_images_of(self.similar)}." if self.similar else ""
         return self.sentence.replace("{}", _images_of(self.places), 1) + also
 
 
@@ -138,11 +138,11 @@ def _confounded(splits: Json, *, classifies: bool) -> list[str]:
         for domain, counts in splits[split].items():
             sources, place = counts.get("sources"), (split, domain)
             for sentence in class_and_source("{}", sources, classifies=classifies):
-                like = next((one for one in found.values() if one.like(sentence, sources)), None)
+                like = next((one for one in found.values() if one.covers(sentence, sources)), None)
                 if sentence in found:
                     found[sentence].places.append(place)
                 elif like:
-                    like.alike.append(place)
+                    like.similar.append(place)
                 else:
                     found[sentence] = _Warning(sentence, sources, [place])
     return [one.text() for one in found.values()]

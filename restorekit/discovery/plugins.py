@@ -133,7 +133,7 @@ class Plugins:
         self._load_own()
         self._load_hooks()
         declared = {key for plugin in self._usable() for key in plugin.declared if key not in plugin.errors}
-        return {name for k, name in declared if k == kind and self.clash(k, name) is None}
+        return {name for k, name in declared if k == kind and self.name_conflict(k, name) is None}
 
     def bring(self, kind: str, name: str) -> str | None:
         """Import a part. Return why it is still missing, if the name is not the only error."""
@@ -144,16 +144,16 @@ class Plugins:
             declaring = [plugin for plugin in self.found if (kind, name) in plugin.declared]
             if declaring:
                 first = next((plugin for plugin in declaring if plugin.refusal is None), declaring[0])
-                return self.clash(kind, name) or self._load((kind, name), first)
+                return self.name_conflict(kind, name) or self._load((kind, name), first)
             self._load_hooks()
-            clash = self.clash(kind, name)
+            conflict = self.name_conflict(kind, name)
             hooks = [p for p in self.found if p.hooks or any(isinstance(key, str) for key in p.errors)]
             broken = [plugin.error for plugin in hooks if plugin.error is not None]
-            if (kind, name) in self.parts or clash is not None or not broken:
-                return clash
+            if (kind, name) in self.parts or conflict is not None or not broken:
+                return conflict
             return f"{unknown(kind, name, self.parts.names(kind))}. Broken: {'. '.join(broken)}"
 
-    def clash(self, kind: str, name: str) -> str | None:
+    def name_conflict(self, kind: str, name: str) -> str | None:
         """Return an error with a hint if several plugins have the part, which is then refused; else None."""
         usable = self._usable()
         bringers = [p for p in usable if (kind, name) in p.declared] or [p for p in usable if (kind, name) in p.added]
@@ -166,12 +166,12 @@ class Plugins:
         """Return the parts of a plugin that are refused for their names, as far as is known, each with the reason."""
         found = {}
         for kind, name in plugin.parts:
-            clash = self.clash(kind, name)
+            conflict = self.name_conflict(kind, name)
             owner = self.parts.owner(kind, name) if (kind, name) in self.parts else plugin.name
             if any(one.name == owner for one in self.own) and plugin not in self.own:
                 found[kind, name] = f"{kind} {name!r} is restorekit's own; {plugin.distribution} must rename it"
-            elif clash is not None:
-                found[kind, name] = clash
+            elif conflict is not None:
+                found[kind, name] = conflict
         return found
 
     def _usable(self) -> list[Plugin]:
@@ -209,7 +209,7 @@ class Plugins:
             taken = {key for plugin in self._usable() for key in plugin.declared}
             for plugin in self.found:
                 for (kind, name), factory in plugin.added.items():
-                    if not ((kind, name) in taken or (kind, name) in self.parts or self.clash(kind, name)):
+                    if not ((kind, name) in taken or (kind, name) in self.parts or self.name_conflict(kind, name)):
                         self.parts.add(kind, name, factory, owner=plugin.name)
 
     def _ask(self, plugin: Plugin, entry: EntryPoint) -> None:

@@ -48,14 +48,14 @@ __all__ = ["audit", "changes_of_mind", "check_fit", "contrast", "relation"]
 
 Rows = NDArray[np.float64]
 Score = Callable[[Indices], float]
-LOOKS = ("poor", "restored", "truth")
+LOOKS = ("degraded", "restored", "truth")
 RING = 0.06
 """Width of the surround of a mask, as a fraction of the image's smallest side."""
 
 
 @dataclass
-class _Seen:
-    """Predictions of the audit classifier: rows for "poor", "restored" and, where it is known, "truth"."""
+class _Predicted:
+    """Predictions of the audit classifier: rows for "degraded", "restored" and, where it is known, "truth"."""
 
     predictions: dict[str, list[Tensor]] = field(default_factory=dict)
     rows: dict[tuple[str, str], list[Rows]] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def relation(run: str, classifier: str, split: str) -> dict[str, Any]:
 
     Returns:
         `trained`: how many patients the classifier was trained on, an image whose patient is not known counting as one;
-        `shared`: how many of them the run was trained on too; `judged`: how many of them are audited; `unknown`: how
+        `shared`: how many of them the run was trained on too; `audited`: how many of them are audited; `unknown`: how
         many of all are such images.
     """
     ours, theirs = _units_of(run), _units_of(classifier)
@@ -101,7 +101,7 @@ def relation(run: str, classifier: str, split: str) -> dict[str, Any]:
     return {
         "trained": len(its),
         "shared": len(its & ours["train"]),
-        "judged": len(its & ours[split]),
+        "audited": len(its & ours[split]),
         "unknown": sum(not is_patient for is_patient, _ in its | ours["train"]),
     }
 
@@ -154,9 +154,9 @@ def check_fit(run: Experiment, classifier: Run, split: str) -> None:
             f"{classifier.folder}: predicts the classes {theirs}, the run's data have {ours}; they must be the same"
         )
     trained = relation(_listing(run), _listing(classifier), split)
-    if trained["judged"]:
+    if trained["audited"]:
         raise DataError(
-            f"{classifier.folder}: was trained on {trained['judged']} patients whose {split} images are audited; take "
+            f"{classifier.folder}: was trained on {trained['audited']} patients whose {split} images are audited; take "
             "one of the same splits"
         )
 
@@ -185,8 +185,8 @@ def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
     return found
 
 
-def _look(run: Experiment, classifier: Run, split: str, report: Callable[[str], None]) -> _Seen:
-    seen = _Seen()
+def _look(run: Experiment, classifier: Run, split: str, report: Callable[[str], None]) -> _Predicted:
+    seen = _Predicted()
     with run.evaluating(), classifier.evaluating():
         for batch in run.images.scoring(split):
             moved = batch.to(run.engine.device)
@@ -200,8 +200,8 @@ def _look(run: Experiment, classifier: Run, split: str, report: Callable[[str], 
     return seen
 
 
-def _note(classifier: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
-    looks = {"poor": enlarged(batch.image, image), "restored": image}
+def _note(classifier: Run, seen: _Predicted, batch: Batch, image: Tensor) -> None:
+    looks = {"degraded": enlarged(batch.image, image), "restored": image}
     if batch.truth is not None and bool(batch.with_truth.all()):
         looks["truth"] = batch.truth
     head = classifier.scored_nets.ab.head
@@ -229,11 +229,11 @@ def _for(domain: Domain, image: Tensor) -> Tensor:
     return image if tuple(image.shape[2:]) == domain.size else nd.resize(image, domain.size)
 
 
-def _summary(run: Experiment, classifier: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
+def _summary(run: Experiment, classifier: Run, split: str, seen: _Predicted, over: Resamples) -> dict[str, Any]:
     confidence = run.recipe.evaluate.confidence
     classes = run.images.domains["a"].classes
     truth = np.array(seen.targets)
-    before, after = (np.array([int(t.argmax()) for t in seen.predictions[which]]) for which in ("poor", "restored"))
+    before, after = (np.array([int(t.argmax()) for t in seen.predictions[which]]) for which in ("degraded", "restored"))
     flips = partial(changes_of_mind, before=before, after=after, truth=truth, over=over, confidence=confidence)
     of = classes[1:] if len(classes) == 2 else classes
     who = {"folder": relpath(classifier.folder, run.folder), "generator": classifier.recipe.nets.generator.name}
@@ -245,7 +245,7 @@ def _summary(run: Experiment, classifier: Run, split: str, seen: _Seen, over: Re
         "confidence": confidence,
         "synthetic": run.images.synthetic,
         "times": run.recipe.evaluate.times,
-        "judge": {**who, **relation(_listing(run), _listing(classifier), split)},
+        "classifier": {**who, **relation(_listing(run), _listing(classifier), split)},
         "chance": {"auroc": 0.5, "accuracy": _most(truth)},
         "scores": dict(_scores(classifier, seen, over, confidence)),
         "agreement": _share(before == after, np.ones(len(before), bool), confidence),
@@ -254,13 +254,13 @@ def _summary(run: Experiment, classifier: Run, split: str, seen: _Seen, over: Re
     }
 
 
-def _scores(classifier: Run, seen: _Seen, over: Resamples, confidence: float) -> Iterator[tuple[str, Any]]:
+def _scores(classifier: Run, seen: _Predicted, over: Resamples, confidence: float) -> Iterator[tuple[str, Any]]:
     """Yield (metric, its score before, after, of the truth, and the change), each with an interval."""
     for name, metric in classifier.metrics.items():
         rows = {which: np.concatenate(of) for (score, which), of in seen.rows.items() if score == name}
         if rows:
             scores = {which: _reduced(metric, of) for which, of in rows.items()}
-            scores["change"] = _change(scores["poor"], scores["restored"])
+            scores["change"] = _change(scores["degraded"], scores["restored"])
             yield (
                 name,
                 {
@@ -352,18 +352,18 @@ def _any(which: NDArray[np.bool_], of: Sequence[Indices]) -> NDArray[np.bool_]:
     return np.array([which[rows].any() for rows in of], bool)
 
 
-def _contrasts(seen: _Seen, over: Resamples, confidence: float) -> dict[str, Any] | None:
+def _contrasts(seen: _Predicted, over: Resamples, confidence: float) -> dict[str, Any] | None:
     """Return the mean contrast inside the masks, before, after and of the truth, and its change by restoration."""
     columns = {which: np.array(values) for which, values in seen.contrasts.items()}
-    known = int(np.isfinite(columns["poor"]).sum())
+    known = int(np.isfinite(columns["degraded"]).sum())
     if not known:
         return None
-    columns["change"] = columns["restored"] - columns["poor"]
+    columns["change"] = columns["restored"] - columns["degraded"]
     found = {which: estimate(_mean(of), over, confidence, np.isfinite(of)) for which, of in columns.items()}
     return {**found, "images": known}
 
 
-def _table(seen: _Seen, domain: Domain) -> str:
+def _table(seen: _Predicted, domain: Domain) -> str:
     """One row per image: the classifier's probabilities before, after and, where known, of the truth; and contrasts."""
     stream = io.StringIO()
     writer = CsvWriter(stream)

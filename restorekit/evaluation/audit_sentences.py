@@ -27,14 +27,14 @@ POSSIBLE = {
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """Return the summary of an audit as sentences, the reasons for doubt first."""
-    who = _who(found["judge"], synthetic=found["synthetic"])
-    return [*who, *_able(found), *_agreement(found), *_flips(found), *_contrast(found)]
+    who = _who(found["classifier"], synthetic=found["synthetic"])
+    return [*who, *_skill(found), *_agreement(found), *_flips(found), *_contrast(found)]
 
 
 def headline(found: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each class: how many recognised images restoration changed."""
-    trained_on = "the run's own" if found["judge"]["shared"] else "other"
-    whom = "images" if found["judge"]["unknown"] else "subjects" if found["synthetic"] else "patients"
+    trained_on = "the run's own" if found["classifier"]["shared"] else "other"
+    whom = "images" if found["classifier"]["unknown"] else "subjects" if found["synthetic"] else "patients"
     who = f"By an audit classifier trained on {trained_on} {whom}"
     return [
         f"{who}, restoration hid {_part(flips['lost'])} recognised {flips['class']} images and turned "
@@ -58,21 +58,21 @@ def _who(classifier: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
         yield f"The {unit} of {images} training images is not known: each counts as one, and may be among the others."
 
 
-def _able(found: Mapping[str, Any]) -> Iterator[str]:
+def _skill(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield how well the audit classifier predicts the classes, and whether that is enough for a conclusion."""
     name, entry = _score(found)
-    if entry.get("poor"):
+    if entry.get("degraded"):
         values = ", ".join(
             f"{with_interval(entry[which], name, found['confidence'])} on {what}"
             for which, what in (
-                ("poor", "degraded images"),
+                ("degraded", "degraded images"),
                 ("restored", "restored ones"),
                 ("truth", "the clean truth"),
             )
             if entry.get(which)
         )
         yield f"Its {LABELS[name]} is {values}."
-    if doubt := _doubt(found):
+    if doubt := _why_inconclusive(found):
         yield f"Inconclusive: {doubt}."
     if entry.get("change"):
         yield f"By restoration it {_changed(entry['change'], name, found['confidence'])}."
@@ -81,21 +81,21 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
 def _score(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return by which metric the classifier is measured, and its scores."""
     scores = found["scores"]
-    name = "auroc" if scores.get("auroc") and scores["auroc"].get("poor") else "accuracy"
+    name = "auroc" if scores.get("auroc") and scores["auroc"].get("degraded") else "accuracy"
     return name, scores.get(name) or {}
 
 
-def _doubt(found: Mapping[str, Any]) -> str:
+def _why_inconclusive(found: Mapping[str, Any]) -> str:
     """Return why the classifier may be guessing before restoration; empty if it is not."""
     name, entry = _score(found)
-    poor = entry.get("poor")
+    degraded = entry.get("degraded")
     if not entry:
         return "the audit classifier has no AUROC and no accuracy, so it is not known whether it can classify"
-    if not poor:
+    if not degraded:
         return "the classes are not known, so it is not known whether it can classify"
-    if poor["low"] is None and poor["why"] != ALIKE:
-        return f"its {LABELS[name]} rests on {poor['why']} alone, so the audit classifier itself may be guessing"
-    if (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:
+    if degraded["low"] is None and degraded["why"] != ALIKE:
+        return f"its {LABELS[name]} rests on {degraded['why']} alone, so the audit classifier itself may be guessing"
+    if (degraded["value"] if degraded["low"] is None else degraded["low"]) <= found["chance"][name]:
         return f"by its {LABELS[name]} on degraded images, the classifier itself may be guessing"
     return ""
 
@@ -134,10 +134,10 @@ def _flips(found: Mapping[str, Any]) -> Iterator[str]:
 
 def proven(found: Mapping[str, Any]) -> list[str]:
     """Return the certain harm, one sentence for each class and direction; none if the classifier may be guessing."""
-    if _doubt(found):
+    if _why_inconclusive(found):
         return []
     metric, entry = _score(found)
-    before, after = (number((entry.get(which) or {}).get("value")) for which in ("poor", "restored"))
+    before, after = (number((entry.get(which) or {}).get("value")) for which in ("degraded", "restored"))
     sure, how_well = percent(found["confidence"]), f"its {LABELS[metric]} {before} before, {after} after"
     return [
         f"At {sure} confidence {CERTAIN[harm.way].format(share=_whole(harm.least), name=harm.name)} ({how_well})."
@@ -196,13 +196,13 @@ def _whole(share: float) -> str:
 def _contrast(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the change of the contrast inside the known masks."""
     entry = found["contrast"]
-    if not entry or not entry.get("poor") or not entry.get("restored"):
+    if not entry or not entry.get("degraded") or not entry.get("restored"):
         return
     sure = found["confidence"]
     truth = f", of the clean truth {with_interval(entry['truth'], '', sure)}" if entry.get("truth") else ""
-    before, after = number(entry["poor"]["value"]), with_interval(entry["restored"], "", sure)
+    before, after = number(entry["degraded"]["value"]), with_interval(entry["restored"], "", sure)
     where = f"Inside the known masks of {count(entry['images'])} images"
     yield f"{where}, contrast to the surround is {before} of the range before and {after} after{truth}."
     if entry.get("change"):
-        darker = " (below 0 the inside is the darker: a rise is then a loss)" if entry["poor"]["value"] < 0 else ""
+        darker = " (below 0 the inside is the darker: a rise is then a loss)" if entry["degraded"]["value"] < 0 else ""
         yield f"By restoration that contrast {_changed(entry['change'], '', sure)}{darker}."

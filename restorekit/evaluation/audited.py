@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
 from restorekit.evaluation.methods import Method, Scored
+from restorekit.runs.upgrade import present_heads
 
 __all__ = ["with_audit"]
 
 Values = NDArray[np.float64]
+AFTER = "restored_p_"
+"""Begins the columns of probabilities after restoration."""
 NEAR = 1e-3
-"""Probabilities of a audit classifier that are nearer than this are the same."""
+"""Probabilities of an audit classifier that are nearer than this are the same."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,21 @@ def _read(run: Scored) -> _Audited | None:
         if json.loads(summary.read_text("utf-8"))["step"] != run.scores["step"]:
             return None
         with table.open(newline="", encoding="utf-8") as stream:
-            return _audited(sorted(csv.DictReader(stream), key=lambda row: row["key"]), run.test.keys)
+            head, *lines = csv.reader(stream)
+        classes = [name.removeprefix(AFTER) for name in head if name.startswith(AFTER)]
+        head = present_heads(head, (("", f"_p_{name}") for name in classes))
+        rows = sorted((dict(zip(head, line, strict=True)) for line in lines), key=lambda row: row["key"])
+        return _audited(rows, classes, run.test.keys)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{table}: is no audit of {run.folder} ({error}); restorekit audit {run.folder}") from error
 
 
-def _audited(rows: list[dict[str, str]], keys: Sequence[str]) -> _Audited:
+def _audited(rows: list[dict[str, str]], classes: Sequence[str], keys: Sequence[str]) -> _Audited:
     if [row["key"] for row in rows] != [*keys]:
         raise ValueError("it is of other images than the scores")
-    classes = [head.removeprefix("poor_p_") for head in rows[0] if head.startswith("poor_p_")]
     degraded, restored = (
         np.array([[float(row[f"{which}_p_{name}"]) for name in classes] for row in rows])
-        for which in ("poor", "restored")
+        for which in ("degraded", "restored")
     )
     return _Audited(tuple(classes), np.array([row["class"] for row in rows]), degraded, restored)
 

@@ -48,7 +48,7 @@ class Change:
 
 
 def classify(metric: Mapping[str, Any]) -> Change:
-    """Return what changed by a score, as scores/test.json holds it (`poor`, `restored`, `gain`, `good`, `distance`)."""
+    """Return what changed by a score of scores/test.json: its `degraded`, `restored`, `gain`, `good` and `distance`."""
     direction, place = _direction(metric), _place(metric)
     better = metric.get("better", "higher")
     return Change(direction, _quality(direction, place, better), place, _is_past(metric), _beyond(metric))
@@ -71,12 +71,12 @@ def beyond_words(name: str, side: Side) -> str:
 
 
 def _direction(metric: Mapping[str, Any]) -> Direction:
-    poor, restored = _value(metric.get("poor")), _value(metric.get("restored"))
-    if poor is None or restored is None:
+    degraded, restored = _value(metric.get("degraded")), _value(metric.get("restored"))
+    if degraded is None or restored is None:
         return "untested"
     ends = _interval(metric.get("gain"))
     if ends is None or too_few(metric.get("gain")):
-        return "same" if poor == restored else "untested"
+        return "same" if degraded == restored else "untested"
     return "rose" if ends[0] > 0 else "fell" if ends[1] < 0 else "same"
 
 
@@ -116,33 +116,33 @@ def _of_distance(distance: Any) -> Place:
 def _of_mean(metric: Mapping[str, Any]) -> Place:
     """Return where a significant change of the mean led: into, towards or out of the interval of the good mean."""
     direction = _direction(metric)
-    poor, restored, good = (_value(metric.get(kind)) for kind in ("poor", "restored", "good"))
-    if poor is None or restored is None or good is None or direction == "untested":
+    degraded, restored, good = (_value(metric.get(kind)) for kind in ("degraded", "restored", "good"))
+    if degraded is None or restored is None or good is None or direction == "untested":
         return "untested"
-    if direction == "same" or (direction == "rose") != (restored > poor):  # the gain is of other images
+    if direction == "same" or (direction == "rose") != (restored > degraded):  # the gain is of other images
         return "same"
     low, high = _interval(metric.get("good")) or (good, good)
-    before, after = (max(low - value, value - high, 0.0) for value in (poor, restored))
+    before, after = (max(low - value, value - high, 0.0) for value in (degraded, restored))
     if after > before:
         return "farther"
-    crossed = (poor < low and restored > high) or (poor > high and restored < low)
-    closer = abs(restored - good) < abs(poor - good)  # the interval may reach farther to one side
+    crossed = (degraded < low and restored > high) or (degraded > high and restored < low)
+    closer = abs(restored - good) < abs(degraded - good)  # the interval may reach farther to one side
     return "nearer" if after < before and closer and not crossed else "same"
 
 
 def _is_past(metric: Mapping[str, Any]) -> bool:
-    poor, restored, good = (_value(metric.get(kind)) for kind in ("poor", "restored", "good"))
-    if poor is None or restored is None or good is None:
+    degraded, restored, good = (_value(metric.get(kind)) for kind in ("degraded", "restored", "good"))
+    if degraded is None or restored is None or good is None:
         return False
     ends = _interval(metric.get("good"))
     inside = ends is not None and ends[0] <= restored <= ends[1]
-    return not inside and (restored - good) * (poor - good) < 0
+    return not inside and (restored - good) * (degraded - good) < 0
 
 
 def _beyond(metric: Mapping[str, Any]) -> Side:
     spread, ends = metric.get("spread"), metric.get("range")
     restored = spread.get("restored") if isinstance(spread, Mapping) else None
-    poor = spread.get("poor") if isinstance(spread, Mapping) else None
+    degraded = spread.get("degraded") if isinstance(spread, Mapping) else None
     good = metric.get("good")
     few = isinstance(good, Mapping) and (good.get("n") or FEW_GOOD) < FEW_GOOD
     if not restored or not ends or few:
@@ -150,7 +150,9 @@ def _beyond(metric: Mapping[str, Any]) -> Side:
     middle = len(restored) // 2
     side = beyond(restored[middle], *ends)
     # What was there before restoration, and is less so after it, is what restoration has left, not what it did.
-    moved = not poor or (restored[middle] < poor[middle] if side == "below" else restored[middle] > poor[middle])
+    moved = not degraded or (
+        restored[middle] < degraded[middle] if side == "below" else restored[middle] > degraded[middle]
+    )
     return side if moved else ""
 
 

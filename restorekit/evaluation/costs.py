@@ -147,26 +147,26 @@ def order(
 
 
 def _main() -> None:
-    """Do the ordered measurement. Only the lines of `_say` reach standard output."""
+    """Do the ordered measurement. Only the lines of `_write_line` reach standard output."""
     request = json.load(sys.stdin)
     engine = Engine("fp32", cpu=request["device"] == "cpu")
     if engine.device.type == "cpu":
         _leave_the_machine_alone()
-    _say(machine=_machine(engine))
+    _write_line(machine=_machine(engine))
     domains = {name: Domain.of(fields) for name, fields in request["domains"].items()}
     try:
         spec = require_training(recipe.resolved(request["recipe"], "recipe", plugins.load()))
         net = build_nets(spec, plugins.load().parts, domains).ab.to(engine.device).eval()
         gc.collect()
         works = _meaningful(net, request["works"])
-        _say(parameters=trainable(net), encode_and_head=prediction_parameters(net, domains["a"]))
+        _write_line(parameters=trainable(net), encode_and_head=prediction_parameters(net, domains["a"]))
         if request["job"] == "memory":
             for work, batch in works:
                 _memory(net, domains["a"], work, batch, engine.device)
         else:
             _time(net, domains["a"], works, engine.device)
     except (RestorekitError, RuntimeError, ValueError, TypeError, MemoryError, OSError) as error:
-        _say(error=_one_line(error))
+        _write_line(error=_one_line(error))
 
 
 def _meaningful(net: Translator, works: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -177,7 +177,7 @@ def _meaningful(net: Translator, works: Sequence[tuple[str, int]]) -> list[tuple
         raise RecipeError(
             "nets.head: the generator hands its images through, so without a head it does nothing; set it"
         )
-    _say(handed_through=True)
+    _write_line(handed_through=True)
     return [(work, batch) for work, batch in works if work != RESTORE]
 
 
@@ -225,12 +225,12 @@ def _image(domain: Domain, batch: int, device: torch.device) -> Tensor:
 def _time(net: Translator, domain: Domain, works: Sequence[tuple[str, int]], device: torch.device) -> None:
     one = _image(domain, 1, device)
     for work in dict.fromkeys(work for work, _ in works):
-        _say(work=work, multiply_adds=multiply_adds(_call(net, work, one)))
+        _write_line(work=work, multiply_adds=multiply_adds(_call(net, work, one)))
     images: dict[int, Tensor] = {}
     calls: dict[tuple[str, int], Callable[[], object]] = {}
     turns: list[tuple[str, int]] = []
     for work, batch in works:
-        _say(begun={"work": work, "batch": batch})
+        _write_line(begun={"work": work, "batch": batch})
         try:
             if batch not in images:
                 images[batch] = _image(domain, batch, device)
@@ -239,11 +239,11 @@ def _time(net: Translator, domain: Domain, works: Sequence[tuple[str, int]], dev
             turns += [(work, batch)] * min(MOST, math.ceil(ENOUGH / _seconds(once)))
             calls[work, batch] = once
         except (RuntimeError, MemoryError) as error:
-            _say(work=work, batch=batch, error=_one_line(error))
+            _write_line(work=work, batch=batch, error=_one_line(error))
     random.shuffle(turns)
     for work, batch in turns:
-        _say(begun={"work": work, "batch": batch})
-        _say(work=work, batch=batch, seconds=_seconds(calls[work, batch]))
+        _write_line(begun={"work": work, "batch": batch})
+        _write_line(work=work, batch=batch, seconds=_seconds(calls[work, batch]))
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -257,16 +257,16 @@ def _memory(net: Translator, domain: Domain, work: str, batch: int, device: torc
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         call()
-        _say(work=work, batch=batch, bytes=torch.cuda.max_memory_allocated(device))
+        _write_line(work=work, batch=batch, bytes=torch.cuda.max_memory_allocated(device))
         return
     nn.Conv2d(1, 1, 3)(torch.zeros(1, 1, 8, 8))  # the libraries' own start is no cost of the network
     try:
         grown = peak_memory(call)
     except OSError as error:
-        _say(work=work, batch=batch, error=f"not known: {error}")
+        _write_line(work=work, batch=batch, error=f"not known: {error}")
         return
     held = sum(t.numel() * t.element_size() for t in (*net.parameters(), *net.buffers()))
-    _say(work=work, batch=batch, bytes=grown + held + 4 * batch * domain.channels * math.prod(domain.size))
+    _write_line(work=work, batch=batch, bytes=grown + held + 4 * batch * domain.channels * math.prod(domain.size))
 
 
 def _one_line(error: BaseException) -> str:
@@ -277,7 +277,7 @@ def _one_line(error: BaseException) -> str:
     return text.partition(" Exception raised from")[0]
 
 
-def _say(**found: Any) -> None:
+def _write_line(**found: Any) -> None:
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()
 

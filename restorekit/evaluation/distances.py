@@ -94,37 +94,37 @@ def distances(
     """Return how far degraded and restored images are from good ones, by `distance`.
 
     Args:
-        values: of "poor", "restored" and "good" images, (N,) each; "poor" are the degraded images of the restored ones.
+        values: of "degraded", "restored" and "good" images, (N,) each; the restored ones are made of the degraded.
         over: resamples of the degraded and the restored images.
         over_good: as many resamples of the good ones.
         confidence: of the interval.
 
     Returns:
-        "poor" and "restored", in the score's unit, and "low" and "high" of what restoration added to the distance,
+        "degraded" and "restored", in the score's unit, and "low" and "high" of what restoration added to the distance,
         None where degraded or good images are of one unit, which "why" then names; None where a score is defined
         for no image.
     """
     if not all(np.isfinite(one).any() for one in values.values()):
         return None
-    poor, restored = _both(values, slice(None), slice(None))
-    found = {"poor": poor, "restored": restored}
+    degraded, restored = _both(values, slice(None), slice(None))
+    found = {"degraded": degraded, "restored": restored}
     fewest = len(over.units)
-    for which, of in (("poor", over), ("restored", over), ("good", over_good)):
+    for which, of in (("degraded", over), ("restored", over), ("good", over_good)):
         defined = sum(bool(np.isfinite(values[which][rows]).any()) for rows in of.units)
         if defined < 2:
             return {**found, "low": None, "high": None, "why": f"one {of.unit}"}
         fewest = min(fewest, defined)
     both = [_both(values, rows, good) for rows, good in zip(over.rows, over_good.rows, strict=True)]
-    changes = np.array([restored - poor for poor, restored in both])
+    changes = np.array([restored - degraded for degraded, restored in both])
     low, high = bootstrap_interval(changes, fewest, confidence)  # the smaller set limits what is known
     return {**found, "low": float(low), "high": float(high)}
 
 
 def _both(values: Mapping[str, Values], rows: Any, good: Any) -> tuple[float, float]:
-    poor, restored, aim = (
-        _known(values[which][at]) for which, at in (("poor", rows), ("restored", rows), ("good", good))
+    degraded, restored, aim = (
+        _known(values[which][at]) for which, at in (("degraded", rows), ("restored", rows), ("good", good))
     )
-    return _distance_of_sorted(poor, aim), _distance_of_sorted(restored, aim)
+    return _distance_of_sorted(degraded, aim), _distance_of_sorted(restored, aim)
 
 
 def read_good(path: Path) -> tuple[tuple[str, ...], dict[str, Values]]:

@@ -60,7 +60,7 @@ __all__ = [
 Rows = NDArray[np.float64]
 TARGETS = {"none": "class", "class": "class", "labels": "label", "numbers": "number", "mask": "mask"}
 """What a target is called, by the kind of task."""
-GAINS = {"poor": "gain", "baseline": "over_baseline"}
+GAINS = {"degraded": "gain", "baseline": "over_baseline"}
 """What restored images are compared with, and how the difference is called."""
 DRAWS = "by split and key"
 """How val and test images are drawn that a dataset draws anew; version 1 drew them by the seed."""
@@ -72,7 +72,7 @@ SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass
 class _Measured:
-    """Rows of each metric by which images: "poor", before restoration; "restored"; "baseline", by that; or "good"."""
+    """Rows of each metric by which images: "degraded"; "restored"; "baseline", restored by that; or "good"."""
 
     metrics: Mapping[str, Metric]
     rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
@@ -122,8 +122,8 @@ class _Measured:
         have = self.rows.get((name, which))
         self.rows[name, which] = rows if have is None else np.concatenate([have, rows])
 
-    def who(self, batch: Batch) -> None:
-        """Record the patients of the images of a batch."""
+    def add_keys(self, batch: Batch) -> None:
+        """Record names, patients and sources of the images of a batch."""
         self.keys += batch.key
         self.groups += batch.group or [None] * len(batch.key)
         self.sources += batch.source or [None] * len(batch.key)
@@ -291,8 +291,7 @@ def _draw(run: Experiment, split: str, seen: _Measured, summary: Mapping[str, An
             shown = {"split": split, "step": summary["step"], **_traces(run, split, seen)}
             write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))
     title = f"{split}, step {summary['step']}" + (", synthetic phantoms" if run.images.synthetic else "")
-    titled = {"degraded" if name == "poor" else name: shown for name, shown in images.items()}
-    arrays = {name: shown.float().cpu().numpy() for name, shown in titled.items()}
+    arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
     draw_grid(home / f"{split}.png", arrays, title=title, captions=keys, shapes=shapes)
 
 
@@ -341,13 +340,13 @@ def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
                 signals.append(
                     {
                         **example_signals.signal(images, intensity, run.images.domains["a"]),
-                        "answer": predictions[i],
+                        "prediction": predictions[i],
                         "marks": marks[i],
                     }
                 )
     for (i, reasons), one in zip(why.items(), signals, strict=True):
         one |= {"key": seen.keys[i], "why": reasons, "score": {which: of[i] for which, of in scores.items()}}
-    return {"images": len(seen.keys), "judge": name, "signals": signals}
+    return {"images": len(seen.keys), "metric": name, "signals": signals}
 
 
 def _measure(
@@ -364,7 +363,7 @@ def _measure(
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
             _measure_batch(run, seen, moved, output, before=before)
-            seen.who(batch)
+            seen.add_keys(batch)
             report(f"{len(seen.keys)} of {run.images.sizes[split]} images scored")
     seen.finish()
     return seen
@@ -372,7 +371,7 @@ def _measure(
 
 def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
     prediction, task = output.prediction, run.images.domains["a"].task
-    compared = {"poor": enlarged(batch.image, output.image)}
+    compared = {"degraded": enlarged(batch.image, output.image)}
     if before and run.baseline is not None:
         compared["baseline"] = run.baseline.restore(batch.image).image.float()
     for name, metric in seen.metrics.items():
@@ -408,7 +407,7 @@ def measure_good(run: Experiment, split: str, metrics: Mapping[str, Metric]) -> 
     for batch in run.images.scoring(there[0], gallery.evenly(run.images.good_sizes[there[0]], GOOD), name="b"):
         for name, metric in chosen.items():
             seen.add(name, "good", _rows_of(name, metric, batch.image, None, batch))
-        seen.who(batch)
+        seen.add_keys(batch)
     # Counts of an image, as those of beats, are no number that images could be nearer to each other by.
     seen.rows = {key: rows for key, rows in seen.rows.items() if rows.shape[1] == 1}
     return there[0], seen
@@ -430,7 +429,7 @@ def _beside(
         )
         if found[name]["good"] is None:
             found[name]["undefined"] = metric.undefined
-        three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
+        three = {which: seen.rows[name, which][:, 0] for which in ("degraded", "restored")} | {"good": rows[:, 0]}
         found[name]["spread"] = {which: quantiles(values, SPREAD) for which, values in three.items()}
         found[name]["range"] = quantiles(three["good"], (0, 1))
         found[name]["distance"] = distances(three, over, over_good, confidence)
@@ -442,10 +441,10 @@ def _gray(batch: Batch) -> bool:
 
 
 def _columns(run: Experiment, batch: Batch, output: Output) -> dict[str, Tensor]:
-    """Return images by column, (B, C, *S): "poor" and "restored", or the input alone, and the truth if known."""
+    """Return images by column, (B, C, *S): "degraded" and "restored", or the input alone, and the truth if known."""
     handed = not run.restorer.translates
-    poor = enlarged(batch.image, output.image)
-    columns = {"image": batch.image} if handed else {"poor": poor, "restored": output.image.float()}
+    degraded = enlarged(batch.image, output.image)
+    columns = {"image": batch.image} if handed else {"degraded": degraded, "restored": output.image.float()}
     return columns | ({} if batch.truth is None else {"truth": batch.truth})
 
 
@@ -463,7 +462,7 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
     degrade = run.degrade
     if degrade is not None and "restored" in columns:
         last = {"truth": columns.pop("truth")} if "truth" in columns else {}
-        columns |= {"back again": degrade(output.image), **last}
+        columns |= {"degraded again": degrade(output.image), **last}
     masks = _masks(run.images.domains["a"].task, batch, output)
     columns = _as_stored(batch, columns) | masks
     predictions = _mask_notes(batch) if masks else _prediction_texts(run, batch, output)
@@ -527,7 +526,7 @@ def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dic
     facts = {name: getattr(metric, name) for name in ("id", "better", "unit", "needs", "biased", "proportion")}
     entry: dict[str, Any] = {**facts, "undefined": None}
     if (name, "restored") not in seen.rows:
-        return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
+        return entry | {"undefined": "the clean image is not known", "restored": None, "degraded": None, "gain": None}
     task = run.images.domains["a"].task
     known = known_targets(task, seen.targets)
     if metric.needs == "target" and not known.any():
@@ -681,7 +680,7 @@ def _good_table(good: _Measured) -> str:
 
 def _harm(run: Experiment, seen: _Measured, over: Resamples) -> dict[str, Any] | None:
     """Return how many images became worse; None without PSNR against a truth, and of a run that hands through."""
-    before, after = (seen.rows.get((METRIC, which)) for which in ("poor", "restored"))
+    before, after = (seen.rows.get((METRIC, which)) for which in ("degraded", "restored"))
     if before is None or after is None or not run.restorer.translates:
         return None
     return harm(seen.keys, before[:, 0], after[:, 0], over, run.recipe.evaluate.confidence)

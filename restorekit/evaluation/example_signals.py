@@ -35,17 +35,17 @@ def ranking_metric(
 
     Args:
         metrics: by name, in the order of the recipe.
-        rows: by metric and "poor" or "restored" the rows (N, k), where they are defined.
+        rows: by metric and "degraded" or "restored" the rows (N, k), where they are defined.
 
     Returns:
-        Its name, and (N,) scores of "poor" and "restored" signals; None where there is no such metric.
+        Its name, and (N,) scores of "degraded" and "restored" signals; None where there is no such metric.
     """
     for name, metric in metrics.items():
         ranks = metric.needs == "truth" or (metric.needs is None and _marks(metric))
         if ranks and metric.better in ("higher", "lower") and (name, "restored") in rows:
             scores = {
                 which: np.array([metric.reduce(row[None]) for row in rows[name, which]])
-                for which in ("poor", "restored")
+                for which in ("degraded", "restored")
             }
             if not np.isnan(scores["restored"]).all():
                 return name, scores

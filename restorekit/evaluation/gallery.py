@@ -16,12 +16,13 @@ from torch import Tensor
 from restorekit.io.files import write_text
 from restorekit.io.pictures import draw_picture
 from restorekit.io.tables import CsvWriter
+from restorekit.runs.upgrade import present_heads
 
 __all__ = ["COLUMNS", "SHOWN", "chosen", "evenly", "read", "write"]
 
 SHOWN = 6
 INDEX = "pictures.csv"
-COLUMNS = ("poor", "restored", "truth", "change")
+COLUMNS = ("degraded", "restored", "truth", "change")
 CHANGE = 2
 """How many times larger a change is shown than it is; the middle gray is none."""
 SYNTHETIC = "-synthetic"
@@ -73,7 +74,7 @@ def write(
             draw_picture(
                 folder / name,
                 shown[column],
-                like=shown.get("poor"),
+                like=shown.get("degraded"),
                 about=PHANTOM if synthetic else "",
                 shape=shapes[i] if shapes else None,
             )
@@ -83,9 +84,9 @@ def write(
 
 def _with_change(images: Mapping[str, Sequence[Tensor]]) -> Mapping[str, Sequence[Tensor]]:
     """Return the images and what restoration changed; of signals, whose curves lie one below the other, nothing."""
-    if not {"poor", "restored"} <= set(images) or images["poor"][0].ndim == 2:
+    if not {"degraded", "restored"} <= set(images) or images["degraded"][0].ndim == 2:
         return images
-    pairs = zip(images["poor"], images["restored"], strict=True)
+    pairs = zip(images["degraded"], images["restored"], strict=True)
     return {**images, "change": [(CHANGE * (after - before)).clamp(-1, 1) for before, after in pairs]}
 
 
@@ -96,7 +97,9 @@ def read(folder: Path) -> dict[str, dict[str, Path]]:
     """
     try:
         with (folder / INDEX).open(newline="", encoding="utf-8") as stream:
-            rows = [dict(row) for row in csv.DictReader(stream)]
+            head, *lines = csv.reader(stream)
+        head = present_heads(head, [("", "")])
+        rows = [dict(zip(head, line, strict=True)) for line in lines]
     except (OSError, csv.Error, ValueError):
         return {}
     found = {

@@ -20,7 +20,7 @@ LIMIT = 0.5
 
 def harm(
     keys: Sequence[str],
-    poor: NDArray[np.float64],
+    degraded: NDArray[np.float64],
     restored: NDArray[np.float64],
     over: Resamples,
     confidence: float,
@@ -29,7 +29,7 @@ def harm(
 
     Args:
         keys: of N images.
-        poor: (N,), decibels of the degraded images; NaN where the truth is not known.
+        degraded: (N,), decibels of the degraded images; NaN where the truth is not known.
         restored: (N,), decibels of the restored images.
         over: resamples of the N images.
         confidence: of the interval.
@@ -39,7 +39,7 @@ def harm(
         that lost most, None where none lost anything. None where the truth of no image is known.
     """
     # An image without error has an infinite PSNR; one that stays so lost nothing.
-    gain = np.subtract(restored, poor, out=np.zeros_like(poor), where=restored != poor)
+    gain = np.subtract(restored, degraded, out=np.zeros_like(degraded), where=restored != degraded)
     known = ~np.isnan(gain)
     if not known.any():
         return None

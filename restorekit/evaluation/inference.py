@@ -80,13 +80,13 @@ def ranked(one: Values, other: Values, positive: NDArray[np.bool_], units: Value
     pairs = positive.sum() * (~positive).sum()
     parts = np.empty(len(x))
     for mine, sign in ((positive, 1), (~positive, -1)):
-        won = [_beaten(ranks[mine], against[~mine]) for ranks in (x, y) for against in (x, y)]
+        won = [_counts_below(ranks[mine], against[~mine]) for ranks in (x, y) for against in (x, y)]
         parts[mine] = sign * (won[0] + won[1] - won[2] - won[3])
     parts /= 2 * pairs
     return Difference(np.array([parts.sum()]), -2 * (units @ parts)[:, None], lambda sums: sums[:, 0])
 
 
-def _beaten(ranks: Values, against: Values) -> Values:
+def _counts_below(ranks: Values, against: Values) -> Values:
     """How many of `against` each rank is above, a tie counting half."""
     line = np.sort(against)
     return (np.searchsorted(line, ranks, "left") + np.searchsorted(line, ranks, "right")) / 2

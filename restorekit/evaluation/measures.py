@@ -358,14 +358,14 @@ def _clipping() -> tuple[Values, Values]:
     return mean / deviation, 1 / deviation
 
 
-def _taps(width: float) -> Gray:
+def _half_gaussian(width: float) -> Gray:
     """Return the middle and one side of a Gaussian that is cut at three standard deviations."""
     side = np.exp(-0.5 * (np.arange(math.ceil(3 * width) + 1) / width) ** 2)
     found: Gray = (side / (2 * side.sum() - side[0])).astype(np.float32)
     return found
 
 
-_TAPS = _taps(_NARROW), _taps(math.sqrt(_WIDE**2 - _NARROW**2))
+_HALF_GAUSSIANS = _half_gaussian(_NARROW), _half_gaussian(math.sqrt(_WIDE**2 - _NARROW**2))
 """From the image to the narrow view, and from there to the wide one."""
 
 
@@ -374,14 +374,14 @@ def _edges(x: Gray) -> tuple[Values, Values]:
 
     Strip by strip: what is made of a strip stays in the processor's cache, which is three times as fast.
     """
-    lost = len(_TAPS[1]) - 1
-    margin = len(_TAPS[0]) + lost
+    lost = len(_HALF_GAUSSIANS[1]) - 1
+    margin = len(_HALF_GAUSSIANS[0]) + lost
     padded = np.pad(x, margin, mode="edge")
     narrow, wide = [], []
     for top in range(0, len(x) // _BLOCK * _BLOCK, _STRIP):
-        first = _smooth(padded[top : top + _STRIP + 2 * margin], _TAPS[0])
+        first = _smooth(padded[top : top + _STRIP + 2 * margin], _HALF_GAUSSIANS[0])
         narrow.append(_means(_gradient(first[lost:-lost, lost:-lost]), _BLOCK))
-        wide.append(_means(_gradient(_smooth(first, _TAPS[1])), _BLOCK))
+        wide.append(_means(_gradient(_smooth(first, _HALF_GAUSSIANS[1])), _BLOCK))
     return np.concatenate(narrow), np.concatenate(wide)
 
 
@@ -416,5 +416,5 @@ def _noise_edges() -> tuple[float, float]:
     """Return the mean squared gradients of white noise of variance 1, as `_edges` sees it."""
     point = np.zeros((65, 65), np.float32)
     point[32, 32] = 1
-    first = _smooth(point, _TAPS[0])
-    return float(_gradient(first).sum()), float(_gradient(_smooth(first, _TAPS[1])).sum())
+    first = _smooth(point, _HALF_GAUSSIANS[0])
+    return float(_gradient(first).sum()), float(_gradient(_smooth(first, _HALF_GAUSSIANS[1])).sum())

@@ -20,6 +20,7 @@ from restorekit.evaluation.scoretable import ScoreTable, read_scores
 from restorekit.recipes.recipe import read_resolved
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.health import check_rows, lasting
+from restorekit.runs.upgrade import present_names
 
 __all__ = ["Method", "Scored", "find_runs", "methods", "read_run"]
 
@@ -59,7 +60,7 @@ class Scored:
     """By metric the values of the good images, (M,), that were measured beside the test images."""
     good_keys: tuple[str, ...] = ()
     """Names of the good images, M of them."""
-    ailing: tuple[str, ...] = ()
+    health_problems: tuple[str, ...] = ()
     """What training health finds at the step whose weights are compared."""
 
     @property
@@ -198,11 +199,11 @@ def read_run(folder: Path) -> Scored:
         restores=_get(_json(folder / "networks.json") or {}, "ab.translates") is not False,
         good=good,
         good_keys=good_keys,
-        ailing=_ailing(folder, now),
+        health_problems=_health_problems(folder, now),
     )
 
 
-def _ailing(folder: Path, step: int) -> tuple[str, ...]:
+def _health_problems(folder: Path, step: int) -> tuple[str, ...]:
     """Return what training health finds at a step, computed again from what the run measured.
 
     Nothing of a run that was not watched, or whose files are damaged: a note is no reason to refuse scores.
@@ -386,7 +387,7 @@ def _check_same_pixels(first: Scored, run: Scored, where: str) -> None:
         return
     for name, mine in first.test.columns.items():
         theirs = run.test.columns.get(name)
-        if not name.endswith("_poor") or theirs is None:
+        if not name.endswith("_degraded") or theirs is None:
             continue
         with np.errstate(invalid="ignore"):  # an infinite score is like itself
             differing = ~(np.isclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True))
@@ -461,7 +462,8 @@ def _json(path: Path) -> dict[str, Any] | None:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if not isinstance(found, dict):
         raise DataError(f"{path}: holds no mapping")
-    return found
+    made: dict[str, Any] = present_names(found)
+    return made
 
 
 def _last_state(folder: Path) -> dict[str, Any] | None:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
+from restorekit.runs.upgrade import present_heads
 
 __all__ = ["ScoreTable", "read_scores"]
 
 Values = NDArray[np.float64]
-WHICH = ("poor", "restored", "score")
+WHICH = ("degraded", "restored", "score")
 """What a score is of; the last of predictions."""
 PREDICTED = ("predicted", "called")
 """The column of the predicted class; the second is that of version 1."""
@@ -60,6 +61,7 @@ def read_scores(path: Path, metrics: Collection[str]) -> ScoreTable:
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             head, *rows = [*csv.reader(stream)] or [[]]
+        head = present_heads(head, ((f"{name}_", "") for name in metrics))
         table = dict(zip(head, zip(*sorted(rows), strict=True), strict=True)) if rows else {}
         return _read(head, table, {f"{name}_{which}" for name in metrics for which in WHICH})
     except (OSError, csv.Error, ValueError, KeyError) as error:

@@ -38,7 +38,7 @@ MOST = 100
 
 
 @dataclass
-class _Seen:
+class _Measured:
     """Images of a split in order, and what was measured of them after each number of passes."""
 
     metrics: Mapping[str, Metric]
@@ -86,7 +86,7 @@ def evaluate_iterations(
     if not run.restorer.translates:
         raise DataError(f"{run.folder}: hands its images through, so passes change nothing; give one that restores")
     state = run.load()
-    seen = _Seen(all_metrics(run))
+    seen = _Measured(all_metrics(run))
     with run.evaluating():
         for batch in run.images.scoring(split):
             _measure(run, seen, batch.to(run.engine.device), times)
@@ -113,7 +113,7 @@ def evaluate_iterations(
     return summary
 
 
-def _measure(run: Experiment, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
+def _measure(run: Experiment, seen: _Measured, batch: Batch, times: Sequence[int]) -> None:
     seen.groups += batch.group or [None] * len(batch.key)
     image, restorer, task = batch.image, run.once, run.images.domains["a"].task
     seen.targets += targets(batch, task)
@@ -132,7 +132,7 @@ def _measure(run: Experiment, seen: _Seen, batch: Batch, times: Sequence[int]) -
 
 
 def _curves(
-    run: Experiment, seen: _Seen, split: str, times: Sequence[int], over: Resamples
+    run: Experiment, seen: _Measured, split: str, times: Sequence[int], over: Resamples
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, curve): first the head's predictions, then each metric."""
     confidence = run.recipe.evaluate.confidence
@@ -164,7 +164,7 @@ def _entry(better: str, lines: dict[str, dict[str, Any]], undefined: str | None 
     return {"better": better, "undefined": undefined, "lines": {k: line for k, line in lines.items() if line["points"]}}
 
 
-def _predicted(task: Task, seen: _Seen, times: Sequence[int]) -> Iterator[tuple[str, str, dict[int, Rows]]]:
+def _predicted(task: Task, seen: _Measured, times: Sequence[int]) -> Iterator[tuple[str, str, dict[int, Rows]]]:
     """Yield name, title and values by passes of what the head predicts: of two classes, the positive one alone."""
     if not seen.predictions:
         return

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Depths
-from restorekit.io.files import remember, remembered, stamp_of
+from restorekit.io.files import add_to_cache, cache_table, stamp_of
 from restorekit.io.filetypes import format_by_content
 from restorekit.io.images import states_range, stored_image
 from restorekit.io.intensity import DEPTHS, HINT, depth_of, hint_for, values_of
@@ -85,7 +85,7 @@ def survey(files: Sequence[Path]) -> dict[Path, FileDepth]:
     another. Files that cannot be read are left out: loading them raises the error.
     """
     found: dict[Path, FileDepth] = {}
-    with remembered("depths", _TABLE) as base:
+    with cache_table("depths", _TABLE) as base:
         memory = _Memory(base)
         try:
             for path in files:
@@ -186,7 +186,7 @@ class _Memory:
             self.keep()
 
     def keep(self) -> None:
-        remember(self.base, f"depths_{FORMAT}", self.new)
+        add_to_cache(self.base, f"depths_{FORMAT}", self.new)
         self.new.clear()
 
 

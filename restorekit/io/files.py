@@ -21,14 +21,14 @@ from restorekit.core.errors import DataError, RecipeError
 
 __all__ = [
     "StepTable",
+    "add_to_cache",
     "as_path",
     "cache_folder",
+    "cache_table",
     "files_below",
     "printable",
     "read_own_json",
     "read_own_text",
-    "remember",
-    "remembered",
     "replacing",
     "require_folder",
     "require_utf8",
@@ -278,7 +278,7 @@ def stamp_of(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
-def remember(base: sqlite3.Connection | None, table: str, rows: Sequence[Sequence[object]]) -> None:
+def add_to_cache(base: sqlite3.Connection | None, table: str, rows: Sequence[Sequence[object]]) -> None:
     """Add rows to a table of a cache at once, in place of those with the same key; where it cannot be, time is lost.
 
     No other process waits meanwhile for longer than that takes. Paths are to be bytes: not every name is text.
@@ -290,8 +290,8 @@ def remember(base: sqlite3.Connection | None, table: str, rows: Sequence[Sequenc
 
 
 @contextmanager
-def remembered(name: str, table: str) -> Iterator[sqlite3.Connection | None]:
-    """Open the cache NAME.sqlite of `cache_folder`; `remember` adds to it.
+def cache_table(name: str, table: str) -> Iterator[sqlite3.Connection | None]:
+    """Open the cache NAME.sqlite of `cache_folder`; `add_to_cache` adds to it.
 
     Args:
         name: of the file, without its ending.

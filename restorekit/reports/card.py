@@ -31,7 +31,7 @@ NOT_STATED = "not stated"
 FOLDER = "card"
 PHANTOMS = "phantoms made in code, no patient images"
 SHOWN = {
-    "poor": "degraded",
+    "degraded": "degraded",
     "restored": "restored",
     "truth": "the good image",
     "change": "the change, twice as large as it is (middle gray: none)",
@@ -151,7 +151,7 @@ def tables(scores: Json, *, restores: bool = True) -> Iterator[tuple[str, list[s
     """
     metrics: Json = scores["metrics"]
     columns = image_columns(scores)
-    measures = {"poor": columns["poor"], "restored": columns["restored"], "good": "Good images"}
+    measures = {"degraded": columns["degraded"], "restored": columns["restored"], "good": "Good images"}
     predicted = "Predictions are of the degraded image, not of the restored one." if restores else ""
     kinds = [
         ("", columns, [name for name, one in metrics.items() if "score" not in one and "good" not in one]),

@@ -155,7 +155,13 @@ def legend(found: Comparison) -> list[str]:
 
 def notes(found: Comparison) -> list[str]:
     """Return the notes on the table: what cannot be concluded, and warnings."""
-    return [*_leaks(found), *_ailing(found), *_about_images(found), *_about_classes(found), *_about_methods(found)]
+    return [
+        *_leaks(found),
+        *_health_problems(found),
+        *_about_images(found),
+        *_about_classes(found),
+        *_about_methods(found),
+    ]
 
 
 def _leaks(found: Comparison) -> Iterator[str]:
@@ -167,13 +173,13 @@ def _leaks(found: Comparison) -> Iterator[str]:
             )
 
 
-def _ailing(found: Comparison) -> Iterator[str]:
+def _health_problems(found: Comparison) -> Iterator[str]:
     """Yield the runs whose weights have a finding of training health."""
     problems = [
-        f"{method.label}{f', seed {run.seed}' if len(method.runs) > 1 else ''} ({', '.join(run.ailing)})"
+        f"{method.label}{f', seed {run.seed}' if len(method.runs) > 1 else ''} ({', '.join(run.health_problems)})"
         for method in found.methods
         for run in method.runs
-        if run.ailing
+        if run.health_problems
     ]
     if problems:
         yield f"Training health found problems in: {'; '.join(problems)}. Look at their pictures and reports first."

@@ -13,7 +13,7 @@ from restorekit.runs.runfolder import Json
 
 __all__ = ["KINDS", "good_images", "lacking", "sentence", "summary", "warnings"]
 
-KINDS = ("poor", "restored", "good")
+KINDS = ("degraded", "restored", "good")
 CHANGED = {"rose": "rose", "fell": "fell"}
 
 
@@ -23,7 +23,7 @@ def sentence(name: str, metric: Json) -> str:
     if not isinstance(distance, Mapping):
         return "Not known: the measure is not defined for the degraded, the restored or the good images."
     change = classify(metric)
-    values = f"distance {number(distance['poor'], name)} to {number(distance['restored'], name)}"
+    values = f"distance {number(distance['degraded'], name)} to {number(distance['restored'], name)}"
     phrases = {
         "nearer": f"Nearer to the good images: {values}.",
         "farther": f"Farther from the good images: {values}.",
@@ -62,8 +62,8 @@ def summary(scores: Json) -> list[str]:
 
 
 def _values(name: str, metric: Json) -> str:
-    poor, restored, good = (number(value_of(metric.get(kind)), name) for kind in KINDS)
-    return f"({poor} to {restored}, good images {good})"
+    degraded, restored, good = (number(value_of(metric.get(kind)), name) for kind in KINDS)
+    return f"({degraded} to {restored}, good images {good})"
 
 
 def _beyond(scores: Json) -> list[str]:

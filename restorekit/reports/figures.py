@@ -59,9 +59,6 @@ STYLE: Any = {
     "ytick.color": "#52606d",
 }
 
-KINDS = {"poor": "degraded"}
-"""What images are called in figures, where it is not their name in the scores."""
-
 
 def downsample(x: NDArray[np.float64], y: NDArray[np.float64], points: int = POINTS) -> tuple[Any, Any]:
     """Return at most `points` means of neighbours, over the values that are finite."""
@@ -164,10 +161,10 @@ def image_scores(scores: Mapping[str, Mapping[str, tuple[float, float, float]]])
     def draw(figure: Figure) -> None:
         for axes, (name, pair) in zip(panels(figure, len(scores)), scores.items(), strict=False):
             for at, (kind, (value, low, high)) in enumerate(pair.items()):
-                colour = AMBER if kind == "poor" else TEAL
+                colour = AMBER if kind == "degraded" else TEAL
                 axes.plot([low, high], [at, at], color=colour, lw=5, alpha=0.4, solid_capstyle="butt")
-                axes.plot(value, at, "s" if kind == "poor" else "o", color=colour, ms=6)
-            axes.set_yticks(range(len(pair)), [KINDS.get(kind, kind) for kind in pair])
+                axes.plot(value, at, "s" if kind == "degraded" else "o", color=colour, ms=6)
+            axes.set_yticks(range(len(pair)), list(pair))
             axes.set_ylim(len(pair) - 0.4, -0.6)
             axes.margins(x=0.15)
             axes.grid(axis="y", visible=False)
@@ -183,7 +180,7 @@ def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
         spread: by metric and kind five quantiles: a thin line between the first and the last, a thick one between the
             second and the fourth, a mark at the middle.
     """
-    marks = {"poor": (AMBER, "s"), "restored": (TEAL, "o"), "good": (BLUE, "D")}
+    marks = {"degraded": (AMBER, "s"), "restored": (TEAL, "o"), "good": (BLUE, "D")}
 
     def draw(figure: Figure) -> None:
         for axes, (name, kinds) in zip(panels(figure, len(spread)), spread.items(), strict=False):
@@ -193,7 +190,7 @@ def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
                     axes.plot([found[0], found[4]], [at, at], color=colour, lw=1.2)
                     axes.plot([found[1], found[3]], [at, at], color=colour, lw=6, alpha=0.45, solid_capstyle="butt")
                     axes.plot(found[2], at, mark, color=colour, ms=5.5)
-            axes.set_yticks(range(len(marks)), [KINDS.get(kind, kind) for kind in marks])
+            axes.set_yticks(range(len(marks)), list(marks))
             axes.set_ylim(len(marks) - 0.4, -0.6)
             axes.margins(x=0.1)
             axes.grid(axis="y", visible=False)
@@ -244,8 +241,9 @@ def traces(
     """Draw one signal over time, an axes for each column below the other, and marks along it.
 
     Args:
-        columns: by column, such as "poor" and "restored", the channels, each (L,). A channel has one scale throughout,
-            but for a column of more than `OWN` times the others' span, which has a scale of its own, and a note.
+        columns: by column, such as "degraded" and "restored", the channels, each (L,). A channel has one
+            scale throughout, but for a column of more than `OWN` times the others' span, which has a scale of its own,
+            and a note.
         marks: by column and name the samples to mark, drawn above the first channel; those of `REFERENCE` are lines.
         unit: of the values; empty: plain numbers.
         names: of the channels, where they are known.

@@ -89,20 +89,20 @@ def score_warnings(scores: Json) -> list[str]:
 
 
 def _restored(name: str, metric: Json, confidence: Any) -> str:
-    poor, restored = value_of(metric.get("poor")), value_of(metric.get("restored"))
+    degraded, restored = value_of(metric.get("degraded")), value_of(metric.get("restored"))
     what = label(name) + (" against the known clean image" if metric.get("needs") == "truth" else "")
-    if poor is None or restored is None:
+    if degraded is None or restored is None:
         return f"{what} of the restored images was {with_interval(metric.get('restored'), name, confidence)}."
     interval = bounds(metric.get("gain"), name)
     gained = f" ({within(interval, confidence, 'of the gain')})" if interval else ""
-    values = f"from {number(poor, name)} to {number(restored, name)}{gained}"
+    values = f"from {number(degraded, name)} to {number(restored, name)}{gained}"
     change = classify(metric)
     if change.direction == "same":
         return f"No significant difference in {what}: {values}."
     if change.direction == "untested":
         return f"{_capital(what)} went {values}; the difference was not tested."
     verb = "raised" if change.direction == "rose" else "lowered"
-    if (change.direction == "rose") != (restored > poor):
+    if (change.direction == "rose") != (restored > degraded):
         return f"{_capital(what)} went {values}; of the images where both are defined, restoration {verb} it."
     ends = {"worse": ", which is worse", "improved": ", and lower is better" if verb == "lowered" else ""}
     return f"Restoration {verb} {what} {values}{ends.get(change.quality, '')}."

@@ -191,11 +191,11 @@ def _pictures(found: Comparison, disagreed: list[Case]) -> dict[str, Any]:
             column: next(
                 (_picture(reader, own[key][column]) for reader, own in have.values() if column in own[key]), ""
             )
-            for column in ("poor", "truth")
+            for column in ("degraded", "truth")
         }
         at = found.first.test.keys.index(key) if key in found.first.test.keys else None
         truth = found.first.test.truth[at] if at is not None else ""
-        rows.append({"key": key, "truth": truth, "poor": outer["poor"], "clean": outer["truth"], "made": made})
+        rows.append({"key": key, "truth": truth, "degraded": outer["degraded"], "clean": outer["truth"], "made": made})
     lost = [method.label for method in found.methods if method.label not in have]
     seeds = {method.label: method.runs[0].seed for method in found.methods}
     return {"rows": rows, "names": list(have), "lost": lost, "seeds": seeds, "clean": any(row["clean"] for row in rows)}

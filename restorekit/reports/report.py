@@ -33,7 +33,7 @@ OF_TRAINING = ("metrics.csv", "validation.csv", "health.csv", "health.json", "sa
 """Files of a run folder that a recipe without training does not write."""
 NO_LIMIT = "without limit, for the degraded image has no error"
 """What an image lost whose degraded image is the clean one."""
-SHOWN = {"poor": "degraded", "change": f"change, {gallery.CHANGE} times"}
+SHOWN = {"change": f"change, {gallery.CHANGE} times"}
 """What stands beneath a picture of a column, where it is not the name of the column."""
 NETWORKS = {
     "ab": "restores: a to b",
@@ -92,7 +92,7 @@ def _view(folder: Path) -> dict[str, Any]:
         ],
         "warnings": [
             *(audit.get("proven") or []),
-            *_ailing(health["findings"], scores),
+            *_health_problems(health["findings"], scores),
             *_score_warnings(scores, splits),
             *data_warnings.data_warnings(
                 data, synthetic=synthetic, translates=translates, classifies=_classifies(recipe)
@@ -212,7 +212,7 @@ def _mapping(value: Any) -> Json:
 
 def image_columns(scores: Json) -> dict[str, str]:
     """Return the columns of the table of image metrics, with their titles."""
-    columns = {"poor": "Degraded", "restored": "Restored", "gain": "Gain"}
+    columns = {"degraded": "Degraded", "restored": "Restored", "gain": "Gain"}
     if scores.get("baseline"):
         columns |= {"baseline": str(scores["baseline"]), "over_baseline": f"Over {scores['baseline']}"}
     return columns
@@ -254,7 +254,7 @@ def _harm(scores: Json) -> dict[str, Any]:
 
 
 def _is_exact(metric: Json) -> bool:
-    return any(_mapping(metric.get(part)).get("exact") for part in ("score", "poor", "restored", "good"))
+    return any(_mapping(metric.get(part)).get("exact") for part in ("score", "degraded", "restored", "good"))
 
 
 def _cell(entry: Any, name: str, undefined: Any) -> dict[str, str]:
@@ -313,7 +313,7 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
     for name, metric in metrics.items():
         if "good" in metric:
             continue  # has a chart of three
-        pair = {kind: found for kind in ("poor", "restored") if (found := _bounds(metric.get(kind)))}
+        pair = {kind: found for kind in ("degraded", "restored") if (found := _bounds(metric.get(kind)))}
         if len(pair) == 2:
             pairs[text.titled(name, metric.get("unit", ""))] = pair
     measured = {n: m for n, m in metrics.items() if any(_mapping(m.get("spread")).values())}
@@ -325,7 +325,7 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
 
 def _audit(found: Json) -> Json:
     """Return the scores of an audit and its changed predictions as rows of cells; empty without an audit."""
-    looks = [which for which in ("poor", "restored", "truth", "change") if _any_of(found, which)]
+    looks = [which for which in ("degraded", "restored", "truth", "change") if _any_of(found, which)]
     scores = {
         label(name): [_cell(_mapping(entry).get(which), name, "the classes are not known") for which in looks]
         for name, entry in _mapping(found.get("scores")).items()
@@ -465,7 +465,7 @@ def _shots(run: RunFolder, scores: Json) -> list[dict[str, Any]]:
         shown = {SHOWN.get(name, name): picture for name, picture in pictures.items() if picture}
         if shown:
             worst = f"lost most: {lost['name']} {lost['gain']}" if lost and key == lost["worst"] else ""
-            shots.append({"key": key, "pictures": shown, "answer": predicted.get(key, ""), "worst": worst})
+            shots.append({"key": key, "pictures": shown, "prediction": predicted.get(key, ""), "worst": worst})
     return shots
 
 
@@ -544,7 +544,7 @@ def _health(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _ailing(found: list[dict[str, Any]], scores: Json) -> list[str]:
+def _health_problems(found: list[dict[str, Any]], scores: Json) -> list[str]:
     """Yield the findings of training health at the step whose weights are scored; without scores, at the last step."""
     step = scores.get("step") if isinstance(scores.get("step"), int) else None
     when = f"at step {count(step)}, whose weights are scored" if step else "at the last"

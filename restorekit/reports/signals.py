@@ -38,7 +38,7 @@ def _figure(signal: Json, marks: Json, found: Json, synthetic: bool) -> dict[str
     length = len(next(iter(columns.values()))[0])
     over = f"{length * spacing:.3g} s" if spacing else f"{count(length)} samples"
     why, score, counts = _why(signal, found), _score(signal, found), _counts(marks["by"], shown)
-    key = ", ".join(filter(None, [signal["key"] + " (synthetic)" * synthetic, signal.get("answer"), over]))
+    key = ", ".join(filter(None, [signal["key"] + " (synthetic)" * synthetic, signal.get("prediction"), over]))
     alt = f"{', '.join(columns)} of {key}, one below the other{f', in {unit}' if unit else ''}. {counts}"
     return {
         "picture": picture,
@@ -52,7 +52,7 @@ def _figure(signal: Json, marks: Json, found: Json, synthetic: bool) -> dict[str
 
 def _why(signal: Json, found: Json) -> str:
     reasons = [why for why in signal.get("why") or [] if why != "fixed"]
-    metric = found.get("judge")
+    metric = found.get("metric")
     if not reasons or not metric:
         return "At a fixed place"
     of = f"of {count(found.get('images'))}" if len(reasons) < 3 else "alone"
@@ -61,11 +61,9 @@ def _why(signal: Json, found: Json) -> str:
 
 def _score(signal: Json, found: Json) -> str:
     """Return the score by which signals were chosen, degraded and restored; empty where there is none."""
-    metric, score = str(found.get("judge") or ""), signal.get("score") or {}
+    metric, score = str(found.get("metric") or ""), signal.get("score") or {}
     values = [
-        f"{figures.KINDS.get(which, which)} {number(score[which], metric)}"
-        for which in ("poor", "restored")
-        if finite(score.get(which))
+        f"{which} {number(score[which], metric)}" for which in ("degraded", "restored") if finite(score.get(which))
     ]
     return f"; {label(metric)} {', '.join(values)}" if values else ""
 
@@ -74,5 +72,5 @@ def _counts(by: Sequence[str], on: Mapping[str, Mapping[str, Sequence[float]]]) 
     """Return "Marks by r peak F1, degraded / restored: beats found 3 / 4; beats missed 1 / 0."."""
     names = dict.fromkeys(name for of in on.values() for name in of if name != figures.REFERENCE)
     counts = [f"{name} {' / '.join(str(len(of.get(name, ()))) for of in on.values())}" for name in names]
-    whose = " / ".join(figures.KINDS.get(name, name) for name in on)
+    whose = " / ".join(on)
     return f"Marks by {label(by[0])}, {whose}: {'; '.join(counts)}." if counts else ""

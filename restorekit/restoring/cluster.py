@@ -193,7 +193,7 @@ class _Done:
 
 
 @dataclass(frozen=True)
-class _Unseen:
+class _NotVisible:
     """A file or folder that a worker does not see."""
 
     path: Path
@@ -202,7 +202,7 @@ class _Unseen:
     """What restoring the file gave."""
 
 
-_Made = _Done | _Unseen | BaseException
+_Made = _Done | _NotVisible | BaseException
 
 
 class _Worker:
@@ -229,12 +229,12 @@ class _Worker:
     def restore(self, tasks: list[Task]) -> list[_Made]:
         """Restore files, and return what was made of each, in their order."""
         if not self._order.mark.is_file():
-            return [_Unseen(self._order.folder, socket.gethostname()) for _ in tasks]
+            return [_NotVisible(self._order.folder, socket.gethostname()) for _ in tasks]
         stages = self._ready
         pipeline: Pipeline[Task, Any, Any, _Done] = Pipeline(
-            stages.read, stages.alike, self._run, self._write, jobs=self._order.jobs, batch=self._order.batch
+            stages.read, stages.batch_key, self._run, self._write, jobs=self._order.jobs, batch=self._order.batch
         )
-        return [self._reply(task, made) for task, made in pipeline.over(tasks)]
+        return [self._picklable(task, made) for task, made in pipeline.over(tasks)]
 
     @property
     def _ready(self) -> Stages:
@@ -257,19 +257,19 @@ class _Worker:
             line = line_of(job.path, job.shown, error)
             raise DataError(line.replace(str(attempt.place), str(job.target))) from error
 
-    def _reply(self, task: Task, made: _Done | BaseException) -> _Made:
+    def _picklable(self, task: Task, made: _Done | BaseException) -> _Made:
         """Return a result that can be pickled."""
         if isinstance(made, _Done):
             return made
         job = task.job
         error = Kept() if isinstance(made, Kept) else DataError(line_of(job.path, job.shown, made))
         if not (job.error or isinstance(made, Kept) or os.path.lexists(job.path)):
-            return _Unseen(job.path, socket.gethostname(), error)
+            return _NotVisible(job.path, socket.gethostname(), error)
         return error
 
 
 @dataclass(frozen=True)
-class _Try:
+class _Attempted:
     """A task, and what became of earlier tries."""
 
     task: Task
@@ -281,7 +281,7 @@ class _Try:
     """The error of the last of these."""
 
 
-class _Hired:
+class _Handle:
     """A worker, as the calling process sees it."""
 
     def __init__(self, handle: Any) -> None:
@@ -308,14 +308,14 @@ class _Pool:
             scheduling_strategy="SPREAD",
         )
         self._start: Callable[[], Any] = partial(actor.remote, order)
-        self._workers: list[_Hired] = []
-        self._calls: dict[Any, tuple[_Hired, list[_Try]]] = {}
+        self._workers: list[_Handle] = []
+        self._calls: dict[Any, tuple[_Handle, list[_Attempted]]] = {}
         """What is in work, by Ray's reference; of a worker that is being started, no task."""
-        self._fresh: list[_Try] = []
+        self._fresh: list[_Attempted] = []
         """The next tasks of all."""
-        self._again: deque[_Try] = deque()
+        self._again: deque[_Attempted] = deque()
         """For other nodes."""
-        self._suspects: deque[_Try] = deque()
+        self._suspects: deque[_Attempted] = deque()
         """They were in work as a worker ended; each is tried alone."""
         self._refused = ""
         self._losses, self._last = 0, ""
@@ -325,17 +325,17 @@ class _Pool:
 
     def over(self, tasks: Iterator[Task]) -> Results:
         """Yield each task with its row, or its error."""
-        source = (_Try(task) for task in tasks)
+        source = (_Attempted(task) for task in tasks)
         self._fresh = [*islice(source, self._batch)]
         self._call.report(f"ray: starts workers, {self._most} at most; each loads the model once")
         while self._fresh or self._again or self._suspects or any(tries for _, tries in self._calls.values()):
-            self._hire()
+            self._start_workers()
             self._check_wait()
             yield from self._given_up()
-            self._give(source)
+            self._submit(source)
             ready, _ = ray.wait([*self._calls], timeout=5)
             for reference in ready:
-                yield from self._taken(reference)
+                yield from self._collect(reference)
 
     def close(self) -> None:
         """End all workers."""
@@ -343,9 +343,9 @@ class _Pool:
             with suppress(Exception):
                 ray.kill(worker.handle)
 
-    def _hire(self) -> None:
+    def _start_workers(self) -> None:
         while len(self._workers) < self._most and self._losses <= DEATHS * (self._most + 1):
-            worker = _Hired(self._start())
+            worker = _Handle(self._start())
             self._workers.append(worker)
             self._calls[worker.handle.open.remote()] = worker, []
 
@@ -361,7 +361,7 @@ class _Pool:
                 else:
                     waiting.append(one)
 
-    def _give(self, source: Iterator[_Try]) -> None:
+    def _submit(self, source: Iterator[_Attempted]) -> None:
         """Give workers what they have room for."""
         crowded = len(self._again) >= self._most * self._room  # a node that sees nothing must not take everything
         for worker in self._workers:
@@ -378,7 +378,7 @@ class _Pool:
                 self._calls[worker.handle.restore.remote(sent)] = worker, tries
                 worker.calls += 1
 
-    def _next(self, waiting: deque[_Try], worker: _Hired) -> list[_Try]:
+    def _next(self, waiting: deque[_Attempted], worker: _Handle) -> list[_Attempted]:
         """Take the first task that a worker's node may see."""
         for at, one in enumerate(waiting):
             if worker.node not in one.blind:
@@ -386,7 +386,7 @@ class _Pool:
                 return [one]
         return []
 
-    def _taken(self, reference: Any) -> Results:
+    def _collect(self, reference: Any) -> Results:
         """Take what a call returned, or see that its worker has ended."""
         worker, tries = self._calls.pop(reference)
         worker.calls -= 1 if tries else 0
@@ -397,20 +397,20 @@ class _Pool:
                 self._opened(worker, "", f"cannot be started ({message_of(error)[:500]})")
             yield from ((one.task, DataError(line_of(one.task.job.path, one.task.job.shown, error))) for one in tries)
         except exceptions.RayError as error:
-            yield from self._lost(worker, tries, error)
+            yield from self._worker_ended(worker, tries, error)
         else:
             if tries:
                 self._losses = 0
                 for one, made in zip(tries, found, strict=True):
-                    yield from self._one(one, made, worker)
+                    yield from self._result(one, made, worker)
             else:
                 self._opened(worker, *found)
         if not worker.calls:
             worker.alone = False
 
-    def _one(self, one: _Try, made: _Made, worker: _Hired) -> Results:
+    def _result(self, one: _Attempted, made: _Made, worker: _Handle) -> Results:
         task, job = one.task, one.task.job
-        if isinstance(made, _Unseen):
+        if isinstance(made, _NotVisible):
             if made.error is not None and not os.path.lexists(job.path):
                 yield task, made.error  # nobody sees it
                 return
@@ -421,14 +421,14 @@ class _Pool:
             )
             self._again.append(replace(one, blind=one.blind | {worker.node}, unseen=unseen))
         elif isinstance(made, _Done):
-            yield task, self._moved(made, task)
+            yield task, self._moved_into_place(made, task)
         elif isinstance(made, DataError):
             absolute = str(_absolute(task).job.target)
             yield task, DataError(str(made).replace(absolute, str(job.target)))
         else:
             yield task, made
 
-    def _moved(self, made: _Done, task: Task) -> Row | BaseException:
+    def _moved_into_place(self, made: _Done, task: Task) -> Row | BaseException:
         """Bring the files of a result to where the table takes them from."""
         job, table = task.job, self._call.table
         try:
@@ -438,7 +438,7 @@ class _Pool:
         mask = str(job.mask) if made.row.mask else ""
         return replace(made.row, file=job.shown, written=str(job.target), mask=mask)
 
-    def _opened(self, worker: _Hired, node: str, refusal: str) -> None:
+    def _opened(self, worker: _Handle, node: str, refusal: str) -> None:
         if not refusal:
             worker.node = node
             self._waits = False
@@ -448,7 +448,7 @@ class _Pool:
         self._end(worker)
         self._most -= 1
 
-    def _lost(self, worker: _Hired, tries: list[_Try], error: BaseException) -> Results:
+    def _worker_ended(self, worker: _Handle, tries: list[_Attempted], error: BaseException) -> Results:
         """Keep the tasks of a worker that has ended, or yield the error of one that ended too many."""
         if worker in self._workers:
             self._losses, self._last = self._losses + 1, message_of(error)[:500]
@@ -462,7 +462,7 @@ class _Pool:
                 why = f"{one.task.job.shown}: {DEATHS} workers ended while restoring it, such as for lack of memory"
                 yield one.task, DataError(f"{why} ({type(error).__name__})")
 
-    def _end(self, worker: _Hired) -> None:
+    def _end(self, worker: _Handle) -> None:
         self._workers.remove(worker)
         with suppress(Exception):  # a worker that cannot be reached may still run
             ray.kill(worker.handle)

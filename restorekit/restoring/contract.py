@@ -42,7 +42,7 @@ class Prepared(ABC):
 
     @property
     @abstractmethod
-    def alike(self) -> object:
+    def batch_key(self) -> object:
         """Images for which this is equal may be restored in one batch."""
 
 
@@ -124,7 +124,7 @@ class FileModel(ABC):
 
     @abstractmethod
     def restored_batch(self, images: Sequence[Prepared]) -> list[Restored]:
-        """Restore images that are `alike`, which were prepared with the same arguments, in one call of the networks.
+        """Restore images of one `batch_key`, which were prepared with the same arguments, in one call of the networks.
 
         Raises:
             DataError: if one of them cannot be restored.

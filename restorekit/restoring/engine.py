@@ -39,7 +39,7 @@ class Task:
     """One file to restore, with what the table knows of its place."""
 
     job: Job
-    clash: str = ""
+    conflict: str = ""
     """Why its place cannot be taken; empty: it can."""
     known: tuple[str, ...] | None = None
     """The source and the hashes of what an earlier call wrote there."""
@@ -58,12 +58,12 @@ class Stages(ABC):
         """
 
     @abstractmethod
-    def alike(self, read: Any) -> object:
+    def batch_key(self, read: Any) -> object:
         """Return what is equal for files that may share a batch."""
 
     @abstractmethod
     def run(self, batch: list[Any]) -> list[Any]:
-        """Restore what `read` returned, of files that are alike, in one thread at a time."""
+        """Restore what `read` returned, of files of one batch_key, in one thread at a time."""
 
     @abstractmethod
     def write(self, task: Task, read: Any, made: Any, place: Path) -> Row:
@@ -105,7 +105,7 @@ class Local(Engine):
         stages, table = call.stages(call.model), call.table
         pipeline: Pipeline[Task, Any, Any, Row] = Pipeline(
             stages.read,
-            stages.alike,
+            stages.batch_key,
             stages.run,
             lambda task, read, made: stages.write(task, read, made, table.stage(task.job.target)),
             jobs=default_jobs() if call.jobs is None else call.jobs,

@@ -31,7 +31,7 @@ from restorekit.runs.fitted import load_restorer
 from restorekit.runs.nets import build_translator
 from restorekit.runs.trained import TrainedRestorer
 
-__all__ = ["anywhere", "load"]
+__all__ = ["load", "with_absolute_path"]
 
 RELEASED, REVERSE = "model:", "reverse:"
 """What a model's name may begin with, as with `PART`, where it could be a path as well."""
@@ -96,7 +96,7 @@ def _found(path: Path, name: str, compute: Compute) -> Model:
     raise RecipeError(f"{name}: no such run folder, and {unknown('restorer', name, known)}")
 
 
-def anywhere(model: str) -> str:
+def with_absolute_path(model: str) -> str:
     """Return the name of a model for a process whose current folder may be another."""
     if model.startswith((PART, RELEASED)):
         return model

@@ -73,7 +73,7 @@ class _Prepared(Prepared):
     note: str = ""
 
     @property
-    def alike(self) -> object:
+    def batch_key(self) -> object:
         """Their shapes."""
         return self.image.shape, self.given.shape, self.gray
 

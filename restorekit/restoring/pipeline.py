@@ -31,7 +31,7 @@ class Pipeline(Generic[Item, Read, Made, Done]):
 
     read: Callable[[Item], Read]
     """From an item to what a batch is made of; called in threads."""
-    alike: Callable[[Read], object]
+    batch_key: Callable[[Read], object]
     """Neighbours for which this is equal may share a batch."""
     run: Callable[[list[Read]], list[Made]]
     """From a batch to what is made of each; called in the thread that iterates. If it raises, each is run alone."""
@@ -66,7 +66,7 @@ class Pipeline(Generic[Item, Read, Made, Done]):
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _batch(self, ahead: deque[tuple[Item, Future[Read]]]) -> list[tuple[Item, Read | BaseException]]:
-        """Take the next items that are alike; one that could not be read is alone."""
+        """Take the next items of one batch_key; one that could not be read is alone."""
         found: list[tuple[Item, Read | BaseException]] = []
         while ahead and len(found) < self.batch:
             item, future = ahead[0]
@@ -80,7 +80,7 @@ class Pipeline(Generic[Item, Read, Made, Done]):
     def _share(self, first: Read | BaseException, other: Read | BaseException) -> bool:
         if isinstance(first, BaseException) or isinstance(other, BaseException):
             return False
-        return self.alike(first) == self.alike(other)
+        return self.batch_key(first) == self.batch_key(other)
 
     def _made(
         self, batch: list[tuple[Item, Read | BaseException]]

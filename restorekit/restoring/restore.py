@@ -305,12 +305,12 @@ def _restore_all(
 def _task(job: Job, table: Table) -> Task:
     """Return a file to restore, with what the table knows of its place."""
     try:
-        clash = "" if job.error else _clash(job, table)
+        conflict = "" if job.error else _conflict(job, table)
     except STOPPING:
         raise
     except BaseException as error:  # a hostile name costs its own file
-        clash = line_of(job.path, job.shown, error)
-    return Task(job, clash, table.done(job.target))
+        conflict = line_of(job.path, job.shown, error)
+    return Task(job, conflict, table.done(job.target))
 
 
 def _columns(model: FileModel, table: Path) -> list[str]:
@@ -347,7 +347,7 @@ class _Restoring(Stages):
             DataError: if it cannot be restored.
         """
         began, model, options, job = perf_counter(), self.model, self.options, task.job
-        error = job.error or options.unsuitable(job.path) or task.clash
+        error = job.error or options.unsuitable(job.path) or task.conflict
         if error:
             raise DataError(error)
         given = options.range or job.range
@@ -388,9 +388,9 @@ class _Restoring(Stages):
         text = tuple(text_boxes(image)) if options.keep_text else ()
         return _Opened(image, intensity, prepared, text, hashes, stamp, perf_counter() - began)
 
-    def alike(self, read: _Read) -> object:
+    def batch_key(self, read: _Read) -> object:
         """Return what is equal for images that may share a batch; a file of frames is alone."""
-        return object() if isinstance(read, _OpenedFrames) else read.prepared.alike
+        return object() if isinstance(read, _OpenedFrames) else read.prepared.batch_key
 
     def _hash_of(self, options: _Options, given: tuple[float, float] | None) -> str:
         same = options is self.options and given == options.range
@@ -442,8 +442,8 @@ class _Restoring(Stages):
         return made
 
     def _restored_frames(self, opened: Sequence[_Opened]) -> list[Restored]:
-        """Restore frames in one call of the networks if they are alike, else each alone."""
-        if all(one.prepared.alike == opened[0].prepared.alike for one in opened):
+        """Restore frames in one call of the networks if they have one batch_key, else each alone."""
+        if all(one.prepared.batch_key == opened[0].prepared.batch_key for one in opened):
             return self.model.restored_batch([one.prepared for one in opened])
         return [self.model.restored_batch([one.prepared])[0] for one in opened]
 
@@ -544,7 +544,7 @@ class _Recording:
             return Row(job.shown, str(job.target), "", 0.0, None, None, skipped=True)
         if isinstance(made, Row):
             try:
-                if error := _clash(job, self.table):
+                if error := _conflict(job, self.table):
                     raise DataError(error)
                 self.table.add(_cells(made, self.model))
                 return made
@@ -584,7 +584,7 @@ def _stamp(files: Iterable[Path]) -> object:
     return found
 
 
-def _clash(job: Job, table: Table) -> str:
+def _conflict(job: Job, table: Table) -> str:
     """Return why a file may not be written to its place; empty: it may."""
     places = [path for path in (job.target, job.mask) if path is not None]
     named = {os.path.abspath(path) for path in places}  # `staged` are absolute, and those may be relative

@@ -116,10 +116,10 @@ def discriminator(values: Mapping[str, float], ranges: Mapping[str, tuple[float,
 
 
 def measured(images: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the measures of a sample with columns "poor" and "restored" (B, C, *S), where they are defined."""
-    if not {"poor", "restored"} <= images.keys() or images["poor"].shape != images["restored"].shape:
+    """Return the measures of a sample with columns "degraded" and "restored" (B, C, *S), where they are defined."""
+    if not {"degraded", "restored"} <= images.keys() or images["degraded"].shape != images["restored"].shape:
         return {}
-    degraded, restored = images["poor"].float(), images["restored"].float()
+    degraded, restored = images["degraded"].float(), images["restored"].float()
     found = {f.__name__: f(degraded, restored) for f in (change, correlation, checkerboard)}
     # Noise of many times the signal makes inputs differ far more than what they show does.
     truth = images.get("truth", degraded).float()

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restorekit.runs.upgrade import present_names
+
 __all__ = ["FILES", "Columns", "Json", "RunFolder"]
 
 Json = Mapping[str, Any]
@@ -53,7 +55,8 @@ class RunFolder:
             self.missing[name] = f"cannot be read: {error}"
         else:
             if isinstance(found, dict):
-                return found
+                made: Json = present_names(found)
+                return made
             self.missing[name] = "holds no mapping"
         return {}
 

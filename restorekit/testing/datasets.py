@@ -33,17 +33,17 @@ def root_of(subject: Subject) -> Iterator[Path]:
 def splits(subject: Subject) -> None:
     """Make every split."""
     with root_of(subject) as root:
-        _made(subject, root)
+        _build(subject, root)
 
 
-def _made(subject: Subject, root: Path) -> dict[str, Dataset]:
+def _build(subject: Subject, root: Path) -> dict[str, Dataset]:
     return {split: subject.make(root, split) for split in SPLITS}
 
 
 def records(subject: Subject) -> None:
     """There is something to train on; keys are unique over all splits; classes are the same; no such split is empty."""
     with root_of(subject) as root:
-        made = _made(subject, root)
+        made = _build(subject, root)
         hint = "give @conformance_case(options={...}, files=...) so that there is something to train on"
         require(len(made["train"].records), f"the split train must hold an image; got none; {hint}")
         keys = [record.key for part in made.values() for record in part.records]
@@ -73,7 +73,7 @@ def records(subject: Subject) -> None:
 def images(subject: Subject) -> None:
     """Images, truths and masks are well formed, and `file` names a file that is there."""
     with root_of(subject) as root:
-        for split, part in _made(subject, root).items():
+        for split, part in _build(subject, root).items():
             for index, record in enumerate(part.records):
                 one = part.load(index, _rng())
                 _require_valid_sample(f"{split} {record.key}", one)
@@ -124,7 +124,7 @@ def _require_valid_sample(where: str, one: Sample) -> None:
 def seed(subject: Subject) -> None:
     """Made again it has the same records; an image depends on its index and rng alone, not on what was read before."""
     with root_of(subject) as root:
-        for split, part in _made(subject, root).items():
+        for split, part in _build(subject, root).items():
             again: Dataset = subject.make(root, split)
             require(list(part.records) == list(again.records), f"{split}: made again it must have the same records")
             samples = [part.load(index, _rng()) for index in range(len(part.records))]

@@ -13,10 +13,10 @@ from restorekit.testing import examples
 from restorekit.testing.datasets import root_of
 from restorekit.testing.subject import Subject, require
 
-__all__ = ["identity", "made", "ranges", "seed", "untouched"]
+__all__ = ["build", "identity", "ranges", "seed", "untouched"]
 
 
-def made(subject: Subject) -> Degradation:
+def build(subject: Subject) -> Degradation:
     """Return the degradation of images of one channel."""
     with root_of(subject) as root:
         part: Degradation = subject.make(examples.domain(subject.dims))
@@ -25,7 +25,7 @@ def made(subject: Subject) -> Degradation:
 
 def _tried(subject: Subject) -> tuple[Degradation, Tensor, dict[str, float]]:
     """Return the part, an image (C, *S) and what is drawn for it."""
-    part = made(subject)
+    part = build(subject)
     return part, examples.images(1, *examples.SIZES[subject.dims]), part.draw(_rng(1))
 
 
@@ -63,7 +63,7 @@ def seed(subject: Subject) -> None:
     again = part.draw(_rng(1))
     require(list(again.items()) == list(drawn.items()), f"the same rng must draw the same; got {drawn}, then {again}")
     hint = "draw from `rng`, not from torch's or NumPy's own"
-    for other in (made(subject), part):
+    for other in (build(subject), part):
         alike = torch.equal(_apply(part, image, drawn), _apply(other, image, drawn))
         require(alike, f"the same image, severities and rng must give the same image; got another; {hint}")
 

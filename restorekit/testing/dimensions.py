@@ -31,13 +31,13 @@ HOW: dict[str, Callable[[Subject], object]] = {
     "head": module_variants.weightless,
     "loss": losses.sides,
     "metric": metrics.rows_of,
-    "degradation": degradations.made,
+    "degradation": degradations.build,
     "dataset": datasets.splits,
-    "format": formats.made,
+    "format": formats.build,
     "restorer": restorers.fitted,
-    "optimizer": optimizing.made,
-    "schedule": optimizing.made,
-    "logger": loggers.made,
+    "optimizer": optimizing.build,
+    "schedule": optimizing.build,
+    "logger": loggers.build,
 }
 NO_DIMS = ("dataset", "format", "optimizer", "schedule")
 """Kinds whose parts decide on the dimensions themselves."""

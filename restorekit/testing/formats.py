@@ -11,12 +11,12 @@ from restorekit.core.formats import Format
 from restorekit.testing.datasets import root_of
 from restorekit.testing.subject import Subject, require
 
-__all__ = ["files", "found", "made", "missing", "round_trip"]
+__all__ = ["build", "files", "found", "missing", "round_trip"]
 
 HINT = "give @conformance_case(options={...}, files=...) that writes some"
 
 
-def made(subject: Subject) -> Format:
+def build(subject: Subject) -> Format:
     """Return the format."""
     part: Format = subject.make()
     return part
@@ -25,7 +25,7 @@ def made(subject: Subject) -> Format:
 def found(subject: Subject) -> None:
     """It finds the files of its example, in order, and no hidden ones."""
     with root_of(subject) as root:
-        _files(made(subject), root)
+        _files(build(subject), root)
 
 
 def _files(part: Format, root: Path) -> list[Path]:
@@ -41,7 +41,7 @@ def _files(part: Format, root: Path) -> list[Path]:
 def files(subject: Subject) -> None:
     """A file becomes a finite float32 image in [-1, 1], the same each time, with what is known of its values."""
     with root_of(subject) as root:
-        part = made(subject)
+        part = build(subject)
         for path in _files(part, root):
             image, intensity = part.read(path)
             must = f"{path.name}: an image is a NumPy array (C, *S), 1 to 3 sizes S, float32"
@@ -57,7 +57,7 @@ def files(subject: Subject) -> None:
 def round_trip(subject: Subject) -> None:
     """What is read, written under the name that it gives, and read again is the same image."""
     with root_of(subject) as root:
-        part = made(subject)
+        part = build(subject)
         for path in _files(part, root):
             image, intensity = part.read(path)
             target = root / "restored" / part.restored_name(path, Path(path.name))[0]
@@ -75,7 +75,7 @@ def round_trip(subject: Subject) -> None:
 def missing(subject: Subject) -> None:
     """A file that is missing, empty or of something else is a DataError that names it."""
     with root_of(subject) as root:
-        part = made(subject)
+        part = build(subject)
         path = _files(part, root)[0]
         for what, text in (("missing", None), ("empty", b""), ("of something else", b"no such format")):
             path.unlink() if text is None else path.write_bytes(text)

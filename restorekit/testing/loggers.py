@@ -16,7 +16,7 @@ from restorekit.testing.subject import Subject, require
 RECIPE: Mapping[str, Any] = {"name": "kit", "data": {"size": [16, 16], "root": None}, "losses": [{"name": "cycle"}]}
 """A part of a recipe: what events carry is plain data."""
 
-__all__ = ["events", "folder", "made", "resume"]
+__all__ = ["build", "events", "folder", "resume"]
 
 Logger = Callable[[Event], object]
 
@@ -30,7 +30,7 @@ def _home() -> Iterator[Path]:
         yield home
 
 
-def made(subject: Subject) -> None:
+def build(subject: Subject) -> None:
     """Make the logger."""
     with _home() as home:
         subject.make(home)
@@ -74,7 +74,7 @@ def _events(first: int, dims: int, scores: tuple[str, ...], home: Path) -> Itera
         yield Stepped(step, (step - 1) // 2, 1e-4, {"cycle": 0.5, "task": math.nan})
         if scores:
             yield Scored(step, {"psnr": math.inf})
-        yield Sampled(step, {"poor": images, "restored": images}, ("1", "2"))
+        yield Sampled(step, {"degraded": images, "restored": images}, ("1", "2"))
         yield Noticed(step, "mode collapse", 0.01, 0.1, "images are alike", "Raise a weight.", over=step % 2 == 0)
         yield Saved(step, home / "checkpoints")
         yield StepDone(step)

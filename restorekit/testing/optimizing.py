@@ -12,13 +12,13 @@ from torch.optim import Optimizer
 from restorekit.runs.checkpoint import load_state, state_numbers, state_tensors
 from restorekit.testing.subject import Subject, require
 
-__all__ = ["made", "resume", "schedule", "steps"]
+__all__ = ["build", "resume", "schedule", "steps"]
 
 STEPS = 20
 SIDE = "generator"
 
 
-def made(subject: Subject) -> object:
+def build(subject: Subject) -> object:
     """Return the optimizer of two parameters in two groups, or the schedule of a run of 20 steps."""
     if subject.kind == "schedule":
         return subject.make(STEPS)

@@ -62,7 +62,7 @@ def test_a_run_with_an_audit(cli: Cli, audited: Path, monkeypatch: pytest.Monkey
     run = Path("runs/audited-1")
     found = json.loads((run / "scores/audit.json").read_text())
     assert found["images"] == found["contrast"]["images"] * 2, "every other phantom has an opacity"
-    assert found["judge"]["shared"] == 0
+    assert found["classifier"]["shared"] == 0
     assert json.loads((run / "classifier/recipe.json").read_text())["data"]["half"] == "second"
     report = (run / "report.html").read_text()
     assert "Did restoration keep the disease?" in report
@@ -111,7 +111,9 @@ def test_train_classifier_trains_one_for_a_run_without_audit(
         "unet",
     )
     found = json.loads((run / "scores/audit.json").read_text())
-    assert found["judge"]["shared"] == found["judge"]["trained"], "both were trained on all, and the report says so"
+    assert found["classifier"]["shared"] == found["classifier"]["trained"], (
+        "both were trained on all, and the report says so"
+    )
     assert (run / "scores/test.csv").read_bytes() == scores
 
     table = (run / "scores/audit.csv").read_bytes()
@@ -158,7 +160,7 @@ def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:
     first, second = Path("runs/audited-seed0"), Path("runs/audited-seed1")
     assert (first / "classifier").is_dir()
     assert not (second / "classifier").exists(), "that of the first was asked"
-    audits = [json.loads((run / "scores/audit.json").read_text())["judge"] for run in (first, second)]
+    audits = [json.loads((run / "scores/audit.json").read_text())["classifier"] for run in (first, second)]
     assert [one.pop("folder") for one in audits] == ["classifier", "../audited-seed0/classifier"]
     assert audits[0] == audits[1]
     assert "(run folder ../audited-seed0/classifier)" in (second / "report.html").read_text()

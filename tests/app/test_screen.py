@@ -35,7 +35,7 @@ def test_the_table_of_scores_names_degraded_and_restored_images(monkeypatch: pyt
     monkeypatch.setattr(screen, "out", Console(file=printed, soft_wrap=True, highlight=False, width=400))
     known = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 12}
     missing = {"value": 1.0, "low": None, "high": None, "n": 12}
-    psnr = {"poor": known, "restored": {**missing, "why": "one patient"}, "gain": known, "undefined": None}
+    psnr = {"degraded": known, "restored": {**missing, "why": "one patient"}, "gain": known, "undefined": None}
     f1 = {"score": {**missing, "why": "no resample differs"}, "undefined": None}  # as version 1.0 wrote it
     exact = {"score": {**known, "value": 0.0, "low": 0.0, "exact": 7}, "undefined": None}
     summary = {

@@ -121,7 +121,11 @@ def test_samples_draws_a_grid(tmp_path, size, channels):
     log = make("samples", tmp_path, pixels=64)
     image = torch.linspace(-1, 1, 4 * channels * math.prod(size)).reshape(4, channels, *size)
     log(Started(0, 200, 10, ("cycle",), ()))
-    log(Sampled(100, {"poor": image, "restored": image * math.nan, "back again": image[:1]}, ("x", "y", "z", "w")))
+    log(
+        Sampled(
+            100, {"degraded": image, "restored": image * math.nan, "degraded again": image[:1]}, ("x", "y", "z", "w")
+        )
+    )
     grid, kept = read_image(tmp_path / "samples" / "step_00000100.png")
     assert kept.channels == 3
     assert grid.shape[2] > 3 * 32
@@ -132,7 +136,7 @@ def test_samples_draws_a_grid(tmp_path, size, channels):
 def test_samples_keeps_the_pixels_of_small_images(tmp_path):
     log = make("samples", tmp_path, pixels=32)
     image = torch.rand(1, 3, 16, 16) * 2 - 1
-    log(Sampled(1, {"poor": image}))
+    log(Sampled(1, {"degraded": image}))
     grid, _ = read_image(tmp_path / "samples" / "step_00000001.png")
     top, left = 2 * 22 + 8, 8
     shown = grid[:, top : top + 32 : 2, left : left + 32 : 2]
@@ -144,7 +148,7 @@ def test_samples_say_when_the_images_are_synthetic(tmp_path):
     for synthetic in (False, True):
         log = make("samples", tmp_path / str(synthetic))
         log(Started(0, 200, 10, (), (), synthetic=synthetic))
-        log(Sampled(1, {"poor": torch.zeros(1, 1, 256, 256)}))
+        log(Sampled(1, {"degraded": torch.zeros(1, 1, 256, 256)}))
         grid, _ = read_image(tmp_path / str(synthetic) / "samples" / "step_00000001.png")
         titles.append((grid[:, :22] < 0).sum().item())
     assert titles[1] > 1.5 * titles[0]

@@ -147,11 +147,11 @@ def test_who_leaves_an_image_as_it_is_changes_no_mind(classifier: Run, restorer:
     run = restorer(1.0)
     found = audit(run, classifier)
     assert (found["agreement"]["k"], found["agreement"]["n"]) == (20, 20)
-    assert found["scores"]["auroc"]["poor"]["value"] > 0.9, "the classifier must have learnt something"
+    assert found["scores"]["auroc"]["degraded"]["value"] > 0.9, "the classifier must have learnt something"
     assert found["scores"]["auroc"]["change"] == NONE
     (flips,) = found["flips"]
     assert [flips[way]["k"] for way in ("away", "towards", "lost", "invented")] == [0, 0, 0, 0]
-    assert flips["lost"]["n"] == sum(row["class"] == "yes" for row in rows(run) if float(row["poor_p_yes"]) > 0.5)
+    assert flips["lost"]["n"] == sum(row["class"] == "yes" for row in rows(run) if float(row["degraded_p_yes"]) > 0.5)
     assert found["contrast"]["change"] == NONE
     still = f"that contrast did not change: 0.000 (no interval: {ALIKE})."
     assert f"By restoration {still}" in found["sentences"]
@@ -164,7 +164,7 @@ def test_of_one_patient_nothing_is_certain(classifier: Run, restorer: Callable[.
         restorer(0.9, data__a={**TOY, "truth": True, "mask": True, "grouped": 20}, data__half=None), classifier
     )
     parts = [entry for score in found["scores"].values() for entry in score.values()]
-    parts += [found["contrast"][which] for which in ("poor", "restored", "change")]
+    parts += [found["contrast"][which] for which in ("degraded", "restored", "change")]
     assert {(entry["low"], entry["high"], entry["why"]) for entry in parts} == {(None, None, "one patient")}
     text = " ".join(found["sentences"])
     assert "Inconclusive: its AUROC rests on one patient alone" in text
@@ -183,7 +183,7 @@ def test_who_wipes_an_image_out_loses_the_class(classifier: Run, restorer: Calla
     assert found["scores"]["auroc"]["change"]["value"] < 0
     assert any(sentence.startswith("By restoration it fell") for sentence in found["sentences"])
     assert found["contrast"]["restored"]["value"] == 0
-    assert found["contrast"]["poor"]["value"] > 0
+    assert found["contrast"]["degraded"]["value"] > 0
     (change,) = [sentence for sentence in found["sentences"] if "that contrast" in sentence]
     low, high = (found["contrast"]["change"][end] for end in ("low", "high"))
     assert low < high < 0
@@ -293,7 +293,7 @@ def test_a_classifier_that_wavers_at_its_threshold_proves_nothing(
 def test_a_classifier_that_may_be_guessing_proves_nothing(audited: Callable[..., dict[str, Any]]) -> None:
     found = audited("invented", (60, 60), (60, 60))
     assert len(proven(found)) == 1
-    found["scores"]["auroc"]["poor"] |= {"value": 0.6, "low": 0.4, "high": 0.8}
+    found["scores"]["auroc"]["degraded"] |= {"value": 0.6, "low": 0.4, "high": 0.8}
     assert proven(found) == []
     assert "Inconclusive: by its AUROC on degraded images, the classifier itself may be guessing." in sentences(found)
     del found["scores"]["auroc"]
@@ -309,11 +309,11 @@ def rows(run: Run) -> list[dict[str, str]]:
 
 def test_audit_counts_patients_shared_with_the_run(classifier: Run, restorer: Callable[..., Run]) -> None:
     alone = audit(restorer(1.0), classifier)
-    assert alone["judge"]["unknown"] == 0
-    assert alone["judge"]["shared"] == 0
+    assert alone["classifier"]["unknown"] == 0
+    assert alone["classifier"]["shared"] == 0
     assert "none of whom trained the run" in alone["sentences"][0]
     together = audit(restorer(0.5, data__half=None), classifier)
-    assert together["judge"]["shared"] == together["judge"]["trained"] == alone["judge"]["trained"]
+    assert together["classifier"]["shared"] == together["classifier"]["trained"] == alone["classifier"]["trained"]
     assert "may have learnt the same shortcuts" in together["sentences"][0]
 
 
@@ -321,7 +321,7 @@ def test_an_image_whose_patient_is_not_known_counts_as_one() -> None:
     head = "path,domain,label,patient,split,source\n"
     run = head + "one.png,a,no,,train,\ntwo.png,a,no,p2,train,\nthree.png,a,no,p3,test,\n"
     classifier = head + "two.png,a,no,p2,train,\nthree.png,a,no,p3,train,\n"
-    assert relation(run, classifier, "test") == {"trained": 2, "shared": 1, "judged": 1, "unknown": 1}
+    assert relation(run, classifier, "test") == {"trained": 2, "shared": 1, "audited": 1, "unknown": 1}
 
 
 def test_classifier_trained_on_audited_patients_is_refused(classifier: Run, restorer: Callable[..., Run]) -> None:
@@ -362,12 +362,12 @@ def test_truth_and_masks_of_some_images(classifier: Run, restorer: Callable[...,
 
     run.images.scoring = some
     found = audit(run, classifier)
-    assert found["scores"]["auroc"].keys() == {"poor", "restored", "change"}
+    assert found["scores"]["auroc"].keys() == {"degraded", "restored", "change"}
     assert "truth" in whole["scores"]["auroc"]
     assert 0 < found["contrast"]["images"] < whole["contrast"]["images"]
-    assert found["scores"]["auroc"]["poor"] == whole["scores"]["auroc"]["poor"]
+    assert found["scores"]["auroc"]["degraded"] == whole["scores"]["auroc"]["degraded"]
     table = rows(run)
-    assert "nan" in [row["poor_contrast"] for row in table]
+    assert "nan" in [row["degraded_contrast"] for row in table]
     assert "truth_p_yes" not in table[0]
 
 

@@ -25,17 +25,17 @@ def intervals(draw: st.DrawFn, value: float) -> dict[str, Any]:
 @st.composite
 def tables(draw: st.DrawFn, *, good: bool = True) -> dict[str, Any]:
     """A metric as scores/test.json holds it; the gain is of the same images, as it nearly always is."""
-    poor, restored, aim = draw(VALUES), draw(VALUES), draw(VALUES)
+    degraded, restored, aim = draw(VALUES), draw(VALUES), draw(VALUES)
     metric = {
         "id": "x",
         "better": draw(st.sampled_from(["higher", "lower", "nearer", "neither"])),
-        "poor": draw(intervals(poor)),
+        "degraded": draw(intervals(degraded)),
         "restored": draw(intervals(restored)),
-        "gain": draw(intervals(restored - poor)),
+        "gain": draw(intervals(restored - degraded)),
     }
     if good:
-        away = {"poor": draw(VALUES), "restored": draw(VALUES)}
-        ends = draw(intervals(away["restored"] - away["poor"]))
+        away = {"degraded": draw(VALUES), "restored": draw(VALUES)}
+        ends = draw(intervals(away["restored"] - away["degraded"]))
         ends.pop("value")
         metric |= {"good": draw(intervals(aim)), "distance": away | ends}
     return metric
@@ -51,11 +51,11 @@ def side(entry: dict[str, Any]) -> int | None:
 @given(tables(good=False))
 def test_a_sentence_about_a_metric_agrees_with_the_interval_of_the_gain(metric: dict[str, Any]) -> None:
     (result,) = findings.score_sentences({"metrics": {"psnr": metric}, "confidence": 0.95})
-    poor, restored, gain = (metric[kind]["value"] for kind in ("poor", "restored", "gain"))
-    assert number(poor, "psnr") in result
+    degraded, restored, gain = (metric[kind]["value"] for kind in ("degraded", "restored", "gain"))
+    assert number(degraded, "psnr") in result
     assert number(restored, "psnr") in result
     where = side(metric["gain"])
-    no_change = where == 0 or (where is None and poor == restored)
+    no_change = where == 0 or (where is None and degraded == restored)
     assert ("No significant difference" in result) is no_change
     assert ("raised" in result) is (where == 1)
     assert ("lowered" in result) is (where == -1)
@@ -74,14 +74,14 @@ def test_the_headline_agrees_with_the_table_of_good_images(metrics: dict[str, An
         before, after, aim = (number(metric[kind]["value"], name) for kind in distance_sentences.KINDS)
         shown = f"{label(name)} ({before} to {after}, good images {aim})"
         (result,) = (sentence for sentence in sentences if shown in sentence)
-        poor, restored, good = (metric[kind]["value"] for kind in distance_sentences.KINDS)
+        degraded, restored, good = (metric[kind]["value"] for kind in distance_sentences.KINDS)
         gain, distance = side(metric["gain"]), side(metric["distance"])
         if "No significant difference by" in result:
             assert gain in (0, None)
             assert distance in (0, None)
-            assert (gain, distance) != (None, None) or poor == restored
+            assert (gain, distance) != (None, None) or degraded == restored
         if "nearer to the good ones" in result:
-            assert distance == -1 or (gain and abs(restored - good) < abs(poor - good))
+            assert distance == -1 or (gain and abs(restored - good) < abs(degraded - good))
             assert not (gain and _left(metric))
         if "farther from the good ones" in result:
             assert distance == 1 or (gain and _left(metric))
@@ -98,21 +98,21 @@ def test_the_headline_agrees_with_the_table_of_good_images(metrics: dict[str, An
 
 
 def _left(metric: dict[str, Any]) -> bool:
-    """True if the restored mean is farther than the poor one from the interval of the good images' mean."""
+    """True if the restored mean is farther than the degraded one from the interval of the good images' mean."""
     good = metric["good"]
     low, high = (good["value"] if good[end] is None else good[end] for end in ("low", "high"))
-    before, after = (max(low - metric[k]["value"], metric[k]["value"] - high, 0) for k in ("poor", "restored"))
+    before, after = (max(low - metric[k]["value"], metric[k]["value"] - high, 0) for k in ("degraded", "restored"))
     return bool(after > before)
 
 
 def test_blur_that_rose_away_from_good_images_is_not_called_unchanged() -> None:
     metric = {
         "better": "lower",
-        "poor": {"value": 0.52, "low": 0.44, "high": 0.6, "n": 20},
+        "degraded": {"value": 0.52, "low": 0.44, "high": 0.6, "n": 20},
         "restored": {"value": 1.25, "low": 1.1, "high": 1.4, "n": 20},
         "good": {"value": 0.41, "low": 0.3, "high": 0.5, "n": 20},
         "gain": {"value": 0.73, "low": 0.6, "high": 0.85, "n": 20},
-        "distance": {"poor": 0.6, "restored": 0.9, "low": -0.1, "high": 0.7},
+        "distance": {"degraded": 0.6, "restored": 0.9, "low": -0.1, "high": 0.7},
     }
     change = classify(metric)
     assert (change.direction, change.place) == ("rose", "farther")
@@ -127,12 +127,12 @@ def test_blur_that_rose_away_from_good_images_is_not_called_unchanged() -> None:
 def test_of_fewer_than_six_units_no_difference_is_called_one(counts: dict[str, int], tested: bool) -> None:
     entry = {"low": 0.5, "high": 2.0, **counts}
     metric = {
-        "poor": {"value": 20.0, **entry},
+        "degraded": {"value": 20.0, **entry},
         "restored": {"value": 21.0, **entry},
         "gain": {"value": 1.0, **entry},
         "over_baseline": {"value": 1.0, **entry},
         "good": {"value": 25.0, "low": 24.0, "high": 26.0},
-        "distance": {"poor": 5.0, "restored": 4.0, "low": -2.0, "high": -0.5},
+        "distance": {"degraded": 5.0, "restored": 4.0, "low": -2.0, "high": -0.5},
     }
     change = classify(metric)
     assert (change.direction, change.place) == (("rose", "nearer") if tested else ("untested", "untested"))
@@ -148,11 +148,11 @@ def test_nearer_to_fewer_than_six_good_patients_is_not_called_a_difference(units
     entry = {"n": 40, "units": 40}
     metric = {
         "better": "nearer",
-        "poor": {"value": 20.0, "low": 19.0, "high": 21.0, **entry},
+        "degraded": {"value": 20.0, "low": 19.0, "high": 21.0, **entry},
         "restored": {"value": 21.0, "low": 20.5, "high": 21.5, **entry},
         "gain": {"value": 1.0, "low": 0.5, "high": 1.5, **entry},
         "good": {"value": 25.0, "low": 24.0, "high": 26.0, "n": 40, "units": units},
-        "distance": {"poor": 5.0, "restored": 4.0, "low": -2.0, "high": -0.5},
+        "distance": {"degraded": 5.0, "restored": 4.0, "low": -2.0, "high": -0.5},
     }
     change = classify(metric)
     assert (change.direction, change.place, change.quality) == (
@@ -174,7 +174,7 @@ def test_nearer_to_fewer_than_six_good_patients_is_not_called_a_difference(units
 def test_images_beyond_every_good_image_are_reported(
     name: str, restored: list[float], side_of_good: str, smooth: bool
 ) -> None:
-    poor = 0.05 if side_of_good == "below" else 1.0
+    degraded = 0.05 if side_of_good == "below" else 1.0
     metric: dict[str, Any] = {kind: {"value": 1.0, "low": 0.5, "high": 1.5} for kind in distance_sentences.KINDS}
     metric |= {
         "better": "nearer",
@@ -182,13 +182,13 @@ def test_images_beyond_every_good_image_are_reported(
         "distance": None,
         "range": [0.01, 0.03 if name != "blur_level" else 2.0],
     }
-    metric["spread"] = {"poor": [poor] * 5, "restored": restored, "good": [0.02] * 5}
+    metric["spread"] = {"degraded": [degraded] * 5, "restored": restored, "good": [0.02] * 5}
     assert classify(metric).beyond == side_of_good
     result = " ".join(distance_sentences.summary({"metrics": {name: metric}}))
     assert ("every good image" in result) is bool(side_of_good)
     assert ("over-smoothed" in result) is smooth
-    metric["spread"]["poor"] = restored
-    assert classify(metric).beyond == "", "the poor images were there before"
+    metric["spread"]["degraded"] = restored
+    assert classify(metric).beyond == "", "the degraded images were there before"
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=2), min_size=2, max_size=2))
@@ -209,10 +209,10 @@ def test_a_constant_classifier_is_named_and_no_other(matrix: list[list[int]]) ->
 def test_a_mean_that_went_past_the_good_one_and_ended_farther_is_not_called_nearer() -> None:
     metric = {
         "better": "nearer",
-        "poor": {"value": 3.0, "low": 2.9, "high": 3.1, "n": 20},
+        "degraded": {"value": 3.0, "low": 2.9, "high": 3.1, "n": 20},
         "restored": {"value": 0.1, "low": 0.0, "high": 0.2, "n": 20},
         "good": {"value": 2.0, "low": 0.0, "high": 2.2, "n": 20},
         "gain": {"value": -2.9, "low": -3.1, "high": -2.7, "n": 20},
-        "distance": {"poor": 1.0, "restored": 1.9, "low": -0.5, "high": 2.0},
+        "distance": {"degraded": 1.0, "restored": 1.9, "low": -0.5, "high": 2.0},
     }
     assert classify(metric).place == "same"

@@ -174,9 +174,11 @@ def test_scores_of_images_of_other_sizes_are_neither_ranked_nor_tested(
 
 
 def test_windows_of_other_sizes_score_the_same_whole_images(made: Made) -> None:
-    poor = [{"psnr_poor": np.full(IMAGES, value), "psnr_restored": np.arange(IMAGES)} for value in (1.0, 1.0, 2.0)]
+    degraded = [
+        {"psnr_degraded": np.full(IMAGES, value), "psnr_restored": np.arange(IMAGES)} for value in (1.0, 1.0, 2.0)
+    ]
     windows = [{"data": {"window": [n, n], "size": [n, n]}} for n in (32, 64, 48)]
-    one, two, three = (made(str(i), columns=poor[i], recipe=windows[i]) for i in range(3))
+    one, two, three = (made(str(i), columns=degraded[i], recipe=windows[i]) for i in range(3))
     assert compare([one, two], draws=50).unsized == ""
     with pytest.raises(DataError, match="other pixels"):
         compare([one, three], draws=50)
@@ -316,9 +318,9 @@ def test_interval_of_another_confidence_is_left_out_with_a_note(made: Made) -> N
 def test_a_run_that_hands_images_through_takes_no_score_of_images_from_the_others(made: Made, tmp_path: Path) -> None:
     """A ladder of an ablation: a network that only classifies, one that only restores, and two that do both."""
     rng = np.random.default_rng(0)
-    columns = {"psnr_restored": rng.normal(20, 1, IMAGES), "psnr_poor": np.full(IMAGES, 9.0)}
+    columns = {"psnr_restored": rng.normal(20, 1, IMAGES), "psnr_degraded": np.full(IMAGES, 9.0)}
     better = {**columns, "psnr_restored": columns["psnr_restored"] + 1}
-    through = {"psnr_restored": columns["psnr_poor"], "psnr_poor": columns["psnr_poor"]}
+    through = {"psnr_restored": columns["psnr_degraded"], "psnr_degraded": columns["psnr_degraded"]}
     runs = [made("classifies", restores=False), made("scored", restores=False, columns=through)]
     runs += [made("restores", head=False, columns=columns), made("both", columns=better, skill=2)]
     found = compare(runs, draws=10)
@@ -387,10 +389,10 @@ def test_a_metric_that_a_run_lacks_is_named_with_the_run(made: Made) -> None:
     assert not compare([full, mute], draws=10).dropped, "a run without a head lacks no score of classes"
 
 
-@pytest.mark.parametrize("classes", [("good", "poor"), ("restored", "y_poor")])
+@pytest.mark.parametrize("classes", [("good", "degraded"), ("restored", "y_degraded")])
 def test_a_class_may_be_called_as_columns_end(made: Made, classes: tuple[str, str]) -> None:
     """Also beside a metric whose name begins as the columns of classes do."""
-    columns = {"p_x_restored": np.ones(IMAGES), "psnr_poor": np.ones(IMAGES)}
+    columns = {"p_x_restored": np.ones(IMAGES), "psnr_degraded": np.ones(IMAGES)}
     home = made("one", classes=classes, columns=columns, val=chances(1.0))
     found = compare([home], draws=10)
     (run,) = found.methods[0].runs
@@ -404,10 +406,10 @@ def test_a_class_may_be_called_as_columns_end(made: Made, classes: tuple[str, st
 
 
 def test_a_clear_difference_is_bold_and_noise_is_not(made: Made) -> None:
-    runs = [made("good", skill=4), made("poor", skill=0.1), made("none", skill=0.0, seed=0)]
+    runs = [made("good", skill=4), made("degraded", skill=0.1), made("none", skill=0.0, seed=0)]
     found = compare(runs)
     assert found.cells["good", "f1"].best
-    assert not found.cells["poor", "f1"].best
+    assert not found.cells["degraded", "f1"].best
     assert found.cells["good", "ece"].patients is None
     assert found.cells["good", "ece"].why == BIASED
     assert any(note.startswith("ECE: ") for note in comparison_text.notes(found))
@@ -420,7 +422,7 @@ def test_a_clear_difference_is_bold_and_noise_is_not(made: Made) -> None:
 
 def test_nothing_is_better_than_a_score_that_is_not_known(made: Made) -> None:
     never = np.full(IMAGES, 0.1)
-    found = compare([made("good", skill=4), made("poor", skill=0.1), made("never", 0, never)])
+    found = compare([made("good", skill=4), made("degraded", skill=0.1), made("never", 0, never)])
     assert math.isnan(found.cells["never", "precision"].value)
     assert not found.cells["good", "precision"].best
     assert found.cells["good", "f1"].best
@@ -585,14 +587,14 @@ def test_what_calibration_would_be_if_probabilities_came_true(classes: int) -> N
 # What a classifier said
 
 
-def audited(home: Path, restored: Any, poor: Any = None, *, step: int = 7, drop: int = 0) -> Path:
+def audited(home: Path, restored: Any, degraded: Any = None, *, step: int = 7, drop: int = 0) -> Path:
     """Write what a classifier said of a run, the probability of "yes" before and after restoration."""
-    poor = chances(3.0) if poor is None else poor
+    degraded = chances(3.0) if degraded is None else degraded
     rows = [
         f"x{i:03d}.png,p{i // 2},{('no', 'yes')[int(TRUTH[i])]},{1 - a},{a},{1 - b},{b}"
-        for i, (a, b) in enumerate(zip(poor, restored, strict=True))
+        for i, (a, b) in enumerate(zip(degraded, restored, strict=True))
     ]
-    head = "key,group,class,poor_p_no,poor_p_yes,restored_p_no,restored_p_yes"
+    head = "key,group,class,degraded_p_no,degraded_p_yes,restored_p_no,restored_p_yes"
     (home / "scores" / "audit.csv").write_text("\n".join([head, *rows[drop:], ""]))
     (home / "scores" / "audit.json").write_text(json.dumps({"step": step}))
     return home
@@ -603,6 +605,8 @@ def test_what_one_classifier_said_of_all_is_compared(made: Made, tmp_path: Path)
     after = np.where(turned, 1 - chances(3.0), chances(3.0))
     runs = [audited(made("keeps"), chances(3.0)), audited(made("loses", head=False), after)]
     runs.append(made("classifies", restores=False))
+    by_1_0 = runs[1] / "scores" / "audit.csv"
+    by_1_0.write_text(by_1_0.read_text().replace("degraded_p_", "poor_p_"))
     found = compare(runs)
     assert found.unaudited == ""
     names = ["audit_agrees", "audit_keeps_no", "audit_keeps_yes"]
@@ -709,8 +713,8 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
             (home / name).write_text(text)
         return [home]
 
-    poor = {"psnr_poor": np.ones(IMAGES)}
-    other_poor = {"psnr_poor": np.where(np.arange(IMAGES) == 9, 2.0, 1.0)}
+    degraded = {"psnr_degraded": np.ones(IMAGES)}
+    other_degraded = {"psnr_degraded": np.where(np.arange(IMAGES) == 9, 2.0, 1.0)}
     made_so, made_else = ({"data": {"a": {"name": "phantom", "seed": seed}}} for seed in (0, 1))
     synthetic = {"synthetic": True}
     return {
@@ -722,8 +726,8 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
         "patient": (pair(groups=moved), "give 1 of 60 test images another patient, such as 'x004.png': p2 and z"),
         "task": (pair(classes=("no", "sick")), "other tasks: the classes no, yes, positive yes; the classes no, sick"),
         "pixels": (
-            lambda made: [made("one", columns=poor), made("two", columns=other_poor)],
-            "1 of 60 test images have equal keys but other pixels, such as 'x009.png': psnr_poor is 1 and 2",
+            lambda made: [made("one", columns=degraded), made("two", columns=other_degraded)],
+            "1 of 60 test images have equal keys but other pixels, such as 'x009.png': psnr_degraded is 1 and 2",
         ),
         "phantoms": (
             lambda made: [made("one", recipe=made_so, data=synthetic), made("two", recipe=made_else, data=synthetic)],
@@ -898,14 +902,14 @@ def test_the_page_and_the_tables_hold_it_all(made: Made, tmp_path: Path) -> None
 
 def test_a_method_that_hands_images_through_takes_no_pictures_from_the_others(made: Made, tmp_path: Path) -> None:
     keys = [f"x00{i}.png" for i in range(3)]
-    shown = {"a_plain": ("image", "truth"), "bare": ("restored",), "full": ("poor", "restored", "truth")}
+    shown = {"a_plain": ("image", "truth"), "bare": ("restored",), "full": ("degraded", "restored", "truth")}
     for name, columns in shown.items():
         images = {column: torch.zeros(3, 1, 8, 8) for column in columns}
         gallery.write(made(name) / "scores" / "pictures", images, keys)
     found = compare([tmp_path / "runs"], draws=10)
     page = pages.write_page(found, tmp_path / "x.html").read_text()
     for key in keys:
-        alts = [f"{key}, {text}" for text in ("poor", "restored by bare", "restored by full", "truth")]
+        alts = [f"{key}, {text}" for text in ("degraded", "restored by bare", "restored by full", "truth")]
         assert [page.count(f'alt="{alt}"') for alt in alts] == [1] * 4
     assert "restored by a_plain" not in page
     assert "there are none of a_plain" in page
@@ -917,10 +921,10 @@ def test_pictures_on_which_methods_disagree_come_first(made: Made, tmp_path: Pat
     for name, wrong in (("a", []), ("b", [2, 4]), ("c", [4]), ("d", [])):
         positive = np.where(TRUTH, 0.9, 0.1)
         positive[wrong] = 1 - positive[wrong]
-        images = {column: torch.zeros(5, 1, 8, 8) for column in ("poor", "restored")}
+        images = {column: torch.zeros(5, 1, 8, 8) for column in ("degraded", "restored")}
         gallery.write(made(name, positive=positive) / "scores" / "pictures", images, keys)
     page = pages.write_page(compare([tmp_path / "runs"], draws=10), tmp_path / "x.html").read_text()
-    assert sorted(keys, key=lambda key: page.index(f'alt="{key}, poor"')) == [keys[i] for i in (4, 2, 0, 1, 3)]
+    assert sorted(keys, key=lambda key: page.index(f'alt="{key}, degraded"')) == [keys[i] for i in (4, 2, 0, 1, 3)]
     assert "those on which methods disagree come first" in page
 
 
@@ -932,7 +936,7 @@ def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> 
 
 
 def _images(count: int) -> Any:
-    return {name: torch.zeros(count, 1, 8, 8) for name in ("poor", "restored")}
+    return {name: torch.zeros(count, 1, 8, 8) for name in ("degraded", "restored")}
 
 
 def test_one_patient_has_no_interval(made: Made, tmp_path: Path) -> None:

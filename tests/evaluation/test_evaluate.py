@@ -64,12 +64,12 @@ def test_scores_are_those_of_the_rows(saved: Build) -> None:
     run = saved("psnr", "ssim", data__a=toy())
     found = evaluate(run)["metrics"]
     for name in ("psnr", "ssim"):
-        for which in ("poor", "restored"):
+        for which in ("degraded", "restored"):
             values = column(run, f"{name}_{which}")
             assert found[name][which]["value"] == pytest.approx(values.mean(), rel=1e-4)
             assert found[name][which]["n"] == 6
         assert found[name]["gain"]["value"] == pytest.approx(
-            found[name]["restored"]["value"] - found[name]["poor"]["value"]
+            found[name]["restored"]["value"] - found[name]["degraded"]["value"]
         )
         assert found[name]["undefined"] is None
         assert found[name]["id"] == run.metrics[name].id
@@ -80,13 +80,13 @@ def test_the_interval_of_a_mean_is_the_known_one(saved: Build) -> None:
     a = toy(test=60, level=3, noise=0.1)
     spec = {"metrics": ["psnr"], "resamples": 2000}
     run = saved(data__a=a, evaluate=spec)
-    found = evaluate(run)["metrics"]["psnr"]["poor"]
-    values = column(run, "psnr_poor")
+    found = evaluate(run)["metrics"]["psnr"]["degraded"]
+    values = column(run, "psnr_degraded")
     half = 1.96 * values.std() / math.sqrt(len(values))
     assert found["low"] == pytest.approx(values.mean() - half, abs=0.12 * half)
     assert found["high"] == pytest.approx(values.mean() + half, abs=0.12 * half)
     narrow = saved(folder="narrow", data__a=a, evaluate={**spec, "confidence": 0.6})
-    inner = evaluate(narrow)["metrics"]["psnr"]["poor"]
+    inner = evaluate(narrow)["metrics"]["psnr"]["degraded"]
     assert found["low"] < inner["low"] < inner["value"] < inner["high"] < found["high"]
 
 
@@ -110,7 +110,7 @@ def test_harm_is_the_share_of_images_that_lost_half_a_decibel(saved: Build) -> N
         "psnr", data__a=toy(test=12, grouped=2, lost=[3], noise=0.06), nets__generator={"name": "scale", "by": 0.9}
     )
     found = evaluate(run)["harm"]
-    gain = column(run, "psnr_restored") - column(run, "psnr_poor")
+    gain = column(run, "psnr_restored") - column(run, "psnr_degraded")
     known = gain[~np.isnan(gain)]
     assert found["share"]["n"] == len(known) == 11
     assert found["share"]["value"] == pytest.approx((known < -0.5).mean())
@@ -138,7 +138,7 @@ def test_the_same_scores_twice(saved: Build) -> None:
     run = saved("psnr", "accuracy", data__a=toy(), nets__head=HEAD)
     evaluate(run)
     first = {p.name: p.read_bytes() for p in (run.folder / "scores").rglob("*.*")}
-    singles = {f"{i}_{name}.png" for i in range(SHOWN) for name in ("poor", "restored", "truth", "change")}
+    singles = {f"{i}_{name}.png" for i in range(SHOWN) for name in ("degraded", "restored", "truth", "change")}
     assert set(first) == {"test.csv", "test.json", "test.png", "test_good.csv", "pictures.csv"} | singles
     evaluate(run)
     assert {p.name: p.read_bytes() for p in (run.folder / "scores").rglob("*.*")} == first
@@ -153,7 +153,7 @@ def test_single_pictures_are_those_of_their_keys(saved: Build) -> None:
     key, files = next(iter(found.items()))
     at = [row["key"] for row in rows(run)].index(key)
     images = pictures(run, "test", [at])[0]
-    for name in ("poor", "restored", "truth"):
+    for name in ("degraded", "restored", "truth"):
         shown = torch.from_numpy(np.asarray(Image.open(files[name]), dtype=np.float32)[::16, ::16, 0] / 127.5 - 1)
         assert torch.allclose(shown, images[name][0, 0].clamp(-1, 1), atol=1 / 127)
     evaluate(run, "train")
@@ -170,9 +170,13 @@ def test_which_pictures_depends_on_the_keys_alone(keys: list[str], random: Rando
 
 
 def test_half_written_pictures_are_none(tmp_path: Path) -> None:
-    images = {"poor": torch.zeros(2, 1, 8, 8), "restored": torch.zeros(2, 1, 8, 8)}
+    images = {"degraded": torch.zeros(2, 1, 8, 8), "restored": torch.zeros(2, 1, 8, 8)}
     gallery.write(tmp_path, images, ["x", "y"])
-    assert set(gallery.read(tmp_path)) == {"x", "y"}
+    found = gallery.read(tmp_path)
+    assert set(found) == {"x", "y"}
+    table = tmp_path / "pictures.csv"
+    table.write_text(table.read_text().replace("degraded,", "poor,", 1))
+    assert gallery.read(tmp_path) == found, "as version 1 called the column"
     with pytest.raises(IndexError):  # stops after the first image, as a full disk would
         gallery.write(tmp_path, {name: image[:1] for name, image in images.items()}, ["x", "y"])
     assert gallery.read(tmp_path) == {}
@@ -183,7 +187,7 @@ def test_pictures_of_phantoms_say_so_in_name_and_file(saved: Build) -> None:
     run = saved("psnr", data__a={**phantom, "side": "a", "test": 2}, data__b={**phantom, "side": "b"})
     home = run.folder / "scores" / "pictures"
     home.mkdir(parents=True)
-    (home / "0_poor.png").write_bytes(b"of an older version")
+    (home / "0_degraded.png").write_bytes(b"of an older version")
     evaluate(run)
     assert {path.stem.partition("-")[2] for path in home.glob("*.png")} == {"synthetic"}
     for files in gallery.read(home).values():
@@ -196,8 +200,8 @@ def test_a_row_an_image(saved: Build) -> None:
     run = saved("psnr", "f1", data__a=toy(test=11, grouped=2), nets__head=HEAD)
     evaluate(run)
     table = rows(run)
-    names = ["key", "group", "source", "class", "predicted", "p_no", "p_yes", "psnr_restored", "psnr_poor"]
-    names += [f"{name}_{which}" for name in measures.LEVELS for which in ("restored", "poor")]
+    names = ["key", "group", "source", "class", "predicted", "p_no", "p_yes", "psnr_restored", "psnr_degraded"]
+    names += [f"{name}_{which}" for name in measures.LEVELS for which in ("restored", "degraded")]
     assert list(table[0]) == names
     assert [row["key"] for row in table] == [f"test/{i:03d}.png" for i in range(11)]
     assert [row["group"] for row in table] == [f"p{i // 2}" for i in range(11)]
@@ -218,7 +222,7 @@ def test_classes_are_of_the_first_pass_and_images_of_the_last(saved: Build) -> N
     assert one["metrics"]["accuracy"] == three["metrics"]["accuracy"]
     assert one["confusion"] == three["confusion"]
     assert (column(once, "psnr_restored") > column(thrice, "psnr_restored") + 3).all(), "0.8 against 0.8 cubed"
-    assert np.array_equal(column(once, "psnr_poor"), column(thrice, "psnr_poor"))
+    assert np.array_equal(column(once, "psnr_degraded"), column(thrice, "psnr_degraded"))
     image = torch.rand(1, 1, 16, 16)
     torch.testing.assert_close(thrice.restorer.restore(image).image, image * 0.8**3)
     features = thrice.restorer.restore(image).features
@@ -240,7 +244,7 @@ def test_without_truth(saved: Build) -> None:
     run = saved("psnr", data__a=toy(truth=False))
     entry = evaluate(run)["metrics"]["psnr"]
     assert entry["undefined"] == "the clean image is not known"
-    assert entry["restored"] is entry["poor"] is entry["gain"] is None
+    assert entry["restored"] is entry["degraded"] is entry["gain"] is None
     assert "psnr_restored" not in rows(run)[0]
     assert math.isnan(score(run, "test")["psnr"])
 
@@ -248,7 +252,7 @@ def test_without_truth(saved: Build) -> None:
 def test_images_without_a_truth_are_left_out_of_scores_that_need_one(saved: Build) -> None:
     run = saved("psnr", data__a=toy(test=20, lost=[3, 11]))  # lost in the first two batches of three
     found = evaluate(run)["metrics"]["psnr"]
-    assert {found[part]["n"] for part in ("poor", "restored", "gain")} == {18}
+    assert {found[part]["n"] for part in ("degraded", "restored", "gain")} == {18}
     other = saved("psnr", folder="whole", data__a=toy(test=20))
     evaluate(other)
     whole = column(other, "psnr_restored")
@@ -289,10 +293,10 @@ def test_a_score_that_is_not_defined_says_why(saved: Build) -> None:
 def test_a_perfect_image_scores_infinity_and_that_is_no_crash(saved: Build) -> None:
     run = saved("psnr", data__a=toy(noise=0.0))  # what comes in is the truth itself
     found = evaluate(run)["metrics"]["psnr"]
-    assert found["poor"] is None
+    assert found["degraded"] is None
     stored = json.loads((run.folder / "scores" / "test.json").read_text())["metrics"]["psnr"]
     assert stored["restored"]["value"] > 10
-    assert stored["poor"] is None
+    assert stored["degraded"] is None
     assert stored["gain"] is None
     assert stored["undefined"] == "infinite for one image or more"
 
@@ -326,22 +330,22 @@ def test_the_grid_is_a_picture_of_the_split(saved: Build) -> None:
         assert picture.size[0] > 4 * 200
         assert picture.size[1] > SHOWN * 200
     images, keys, _ = pictures(run, "test")
-    assert list(images) == ["poor", "restored", "back again", "truth"]
+    assert list(images) == ["degraded", "restored", "degraded again", "truth"]
     assert len(keys) == SHOWN
     assert keys[0].startswith("000.png")
     assert keys[-1].startswith("029.png")
-    torch.testing.assert_close(images["restored"], images["poor"] * 0.8)
-    torch.testing.assert_close(images["back again"], images["poor"] * 0.8**2)
+    torch.testing.assert_close(images["restored"], images["degraded"] * 0.8)
+    torch.testing.assert_close(images["degraded again"], images["degraded"] * 0.8**2)
 
 
 def test_pictures_of_pixels_that_are_not_square_have_the_proportions_of_the_image(saved: Build, tmp_path: Path) -> None:
     for i in range(4):
-        for side in ("good", "poor"):
+        for side in ("good", "degraded"):
             (tmp_path / side / ("test" if i == 3 else "train")).mkdir(parents=True, exist_ok=True)
             path = tmp_path / side / ("test" if i == 3 else "train") / f"{i}.tif"
             values = np.random.default_rng(i).integers(0, 255, (16, 16), np.uint8)
             tifffile.imwrite(path, values, resolution=(10, 5), resolutionunit="CENTIMETER")  # 2 mm high, 1 mm wide
-    a, b = ({"name": "folder", "path": str(tmp_path / side)} for side in ("poor", "good"))
+    a, b = ({"name": "folder", "path": str(tmp_path / side)} for side in ("degraded", "good"))
     run = saved("blur_level", data__a=a, data__b=b, nets__one_way=True, losses=["lsgan"])
     evaluate(run)
     for files in gallery.read(run.folder / "scores" / "pictures").values():
@@ -356,7 +360,7 @@ def test_pictures_of_pixels_that_are_not_square_have_the_proportions_of_the_imag
 
 def test_one_way_has_no_way_back(saved: Build) -> None:
     run = saved("psnr", data__a=toy(), nets__one_way=True, losses=["lsgan"])
-    assert list(pictures(run)[0]) == ["poor", "restored", "truth"]
+    assert list(pictures(run)[0]) == ["degraded", "restored", "truth"]
 
 
 def test_the_kept_checkpoint_is_scored(build_run: Build) -> None:

@@ -1,4 +1,4 @@
-"""Good images beside poor and restored ones: scored, compared, reported; and metrics of which neither way is better."""
+"""Good images beside degraded and restored ones: scored, compared, reported; and metrics where no way is better."""
 
 import csv
 import json
@@ -110,7 +110,7 @@ def test_good_images_of_the_same_split_are_scored(saved: Build) -> None:
     assert entry["good"]["n"] == 9
     assert entry["good"]["low"] <= entry["good"]["value"] <= entry["good"]["high"]
     assert entry["spread"]["good"] == pytest.approx(np.quantile(good, [0.05, 0.25, 0.5, 0.75, 0.95]), rel=1e-3)
-    assert entry["spread"]["restored"] == pytest.approx(0.8 * np.array(entry["spread"]["poor"]))
+    assert entry["spread"]["restored"] == pytest.approx(0.8 * np.array(entry["spread"]["degraded"]))
     stored = json.loads((run.folder / "scores" / "test.json").read_text())
     assert stored["metrics"]["mean"]["good"] == entry["good"]
 
@@ -157,8 +157,8 @@ def test_every_run_of_images_is_measured(saved: Build) -> None:
     run.begin("test")
     found = evaluate(run)["metrics"]
     assert list(found) == list(measures.LEVELS)
-    poor, good = (torch.cat([batch.image for batch in run.images.scoring("test", name=name)]) for name in "ab")
-    for which, images in {"poor": poor, "restored": 0.8 * poor, "good": good}.items():
+    degraded, good = (torch.cat([batch.image for batch in run.images.scoring("test", name=name)]) for name in "ab")
+    for which, images in {"degraded": degraded, "restored": 0.8 * degraded, "good": good}.items():
         wanted = [measures.measure(measures.gray(image)) for image in images]
         for name in measures.MEASURES:
             values = [one[name] for one in wanted if math.isfinite(one[name])]
@@ -201,7 +201,7 @@ def test_measure_of_too_small_images_is_refused_with_reason(saved: Build) -> Non
     run.begin("test")
     found = evaluate(run)["metrics"]
     for name in ("noise_level", "blur_level"):
-        assert [found[name][which] for which in ("poor", "restored", "good")] == [None] * 3
+        assert [found[name][which] for which in ("degraded", "restored", "good")] == [None] * 3
     assert found["exposure_level"]["good"]["n"] == 3
     text = page(run)
     assert text.count("not defined (images of less than 32 pixels a side)") == 6
@@ -238,10 +238,10 @@ def test_score_of_some_images_states_their_number(saved: Build) -> None:
     )
     run.begin("test")
     found = evaluate(run)["metrics"]["mean"]
-    assert found["poor"]["n"] < found["restored"]["n"] < 12
+    assert found["degraded"]["n"] < found["restored"]["n"] < 12
     text = page(run)
     assert text.count(f"{found['restored']['n']} of 12 images") == 1
-    assert text.count(f"{found['poor']['n']} of 12 images") == 2, "of poor and good, which are the same"
+    assert text.count(f"{found['degraded']['n']} of 12 images") == 2, "of degraded and good, which are the same"
 
 
 @pytest.mark.parametrize(("pairing", "result"), [("random", True), ("key", False)])
@@ -253,11 +253,11 @@ def test_pairs_show_the_same_patients(saved: Build, pairing: str, result: bool) 
 
 
 def test_a_gain_is_of_the_images_where_both_are_defined(saved: Build) -> None:
-    """A poor image beyond the limit is brought below it: that is no gain of the others."""
+    """A degraded image beyond the limit is brought below it: that is no gain of the others."""
     run = saved({"name": "mean", "most": 0.42}, data__a=toy(test=12, level=1, noise=0.0, classes=["no", "yes"]))
     found = evaluate(run)["metrics"]["mean"]
     table = rows(run, "test")
-    before, after = (np.array([float(row[f"mean_{which}"]) for row in table]) for which in ("poor", "restored"))
+    before, after = (np.array([float(row[f"mean_{which}"]) for row in table]) for which in ("degraded", "restored"))
     assert 0 < np.isnan(before).sum() < np.isnan(before).size
     assert np.isnan(after).sum() < np.isnan(before).sum()
     both = ~np.isnan(before) & ~np.isnan(after)
@@ -268,18 +268,18 @@ def test_a_gain_is_of_the_images_where_both_are_defined(saved: Build) -> None:
 def test_distances_are_those_of_known_shifts() -> None:
     rng = np.random.default_rng(0)
     good = rng.standard_normal(400)
-    values = {"poor": good + 2, "restored": 0.5 * good, "good": good}
+    values = {"degraded": good + 2, "restored": 0.5 * good, "good": good}
     over = resamples(units([None] * 400), 200, 0)
     found = distances(values, over, resamples(units([None] * 400), 200, 1), 0.95)
     assert found is not None
-    assert found["poor"] == pytest.approx(2)
+    assert found["degraded"] == pytest.approx(2)
     assert found["restored"] == pytest.approx(0.5 * np.abs(good).mean(), rel=0.05)
-    assert found["low"] < found["restored"] - found["poor"] < found["high"] < 0
+    assert found["low"] < found["restored"] - found["degraded"] < found["high"] < 0
     assert distances({**values, "good": np.full(3, np.nan)}, over, over, 0.95) is None
 
 
 def measured(
-    poor: float,
+    degraded: float,
     restored: float,
     good: float,
     away: tuple[float, float],
@@ -289,11 +289,11 @@ def measured(
     def entry(value: float) -> dict[str, float]:
         return {"value": value, "low": value - 0.01, "high": value + 0.01, "n": 9}
 
-    distance = dict(zip(("poor", "restored", "low", "high"), (*away, *change), strict=True))
-    low, high = gain or (restored - poor - 0.01, restored - poor + 0.01)
+    distance = dict(zip(("degraded", "restored", "low", "high"), (*away, *change), strict=True))
+    low, high = gain or (restored - degraded - 0.01, restored - degraded + 0.01)
     between = {"value": (low + high) / 2, "low": low, "high": high, "n": 9}
     known = {"better": "neither", "id": "x", "distance": distance}
-    return {**known, "poor": entry(poor), "restored": entry(restored), "good": entry(good), "gain": between}
+    return {**known, "degraded": entry(degraded), "restored": entry(restored), "good": entry(good), "gain": between}
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_the_report_lays_them_side_by_side(saved: Build) -> None:
     text = " ".join(report(run.folder).read_text("utf-8").split())
     assert "Did restoration move the images towards the good ones?" in text
     assert "6 test images of domain b" in text
-    assert "Farther from the good images" in text, "poor and good are the same here, restored ones are darker"
+    assert "Farther from the good images" in text, "degraded and good are the same here, restored ones are darker"
     assert text.count("mean: the mean of an image") == 1, "the definition stands with the others"
     assert "Poor beside restored images by each metric" not in text
 
@@ -390,7 +390,7 @@ def test_the_headline_says_by_what_the_images_moved(
 def test_neither_way_is_no_praise_and_no_blame() -> None:
     metric = {
         "better": "neither",
-        "poor": {"value": 0.2},
+        "degraded": {"value": 0.2},
         "restored": {"value": 0.4},
         "gain": {"low": 0.1, "high": 0.3},
     }

@@ -80,7 +80,7 @@ def test_it_agrees_with_the_evaluation(build_run: Callable[..., Run]) -> None:
     gain = evaluate_iterations(run, [0, 2])["curves"]["psnr"]["lines"]["all"]["change"]
     for part, point in (
         (scores["psnr"]["gain"], gain),
-        (scores["psnr"]["poor"], zero["psnr"]),
+        (scores["psnr"]["degraded"], zero["psnr"]),
         (scores["psnr"]["restored"], two["psnr"]),
         (scores["accuracy"]["score"], zero["accuracy"]),
         (scores["auroc"]["score"], zero["auroc"]),

@@ -70,10 +70,10 @@ def stored(run: Run) -> Any:
 def test_signals_without_rate_or_unit_are_plain_numbers_over_samples(scored: Callable[..., Run]) -> None:
     run = scored({"top": Extremes(), "again": Extremes()}, channels=2)
     found = stored(run)
-    assert (found["step"], found["images"], found["judge"]) == (1, 11, "top")
+    assert (found["step"], found["images"], found["metric"]) == (1, 11, "top")
     for signal in found["signals"]:
         images = pictures(run, "test", [int(signal["key"][-7:-4])])[0]
-        assert list(signal["values"]) == ["poor", "restored", "truth"]
+        assert list(signal["values"]) == ["degraded", "restored", "truth"]
         (marks,) = signal["marks"]
         assert marks["by"] == ["top", "again"], "equal marks are listed once"
         for name, values in signal["values"].items():
@@ -107,7 +107,7 @@ def test_trace_caption_holds_the_prediction(build_run: Callable[..., Run]) -> No
     run.save()
     evaluate(run)
     found = stored(run)
-    assert found["judge"] is None
+    assert found["metric"] is None
     assert [signal["why"] for signal in found["signals"]] == [["fixed"], ["fixed"]]
     with (run.folder / "scores" / "test.csv").open(newline="") as stream:
         rows = {row["key"]: f"true: {row['class']}, predicted: {row['predicted']}" for row in csv.DictReader(stream)}
@@ -121,14 +121,14 @@ def test_a_signal_has_its_own_unit_and_seconds() -> None:
     values = torch.tensor([[-1.0, 0.0, 0.5], [1.0, -0.5, 0.25]])
     known = Intensity("int16", -3, 5, 2, unit="mV", names=("II", "V1"), spacing=(0.25,))
     plain = Domain("a", 2, (3,), spacing=(0.5,))
-    assert example_signals.signal({"poor": values}, known, plain) == {
-        "values": {"poor": [[-3.0, 1.0, 3.0], [5.0, -1.0, 2.0]]},
+    assert example_signals.signal({"degraded": values}, known, plain) == {
+        "values": {"degraded": [[-3.0, 1.0, 3.0], [5.0, -1.0, 2.0]]},
         "unit": "mV",
         "names": ["II", "V1"],
         "spacing": 0.25,
     }
-    bare = example_signals.signal({"poor": values}, None, plain)
-    assert (bare["values"]["poor"], bare["unit"], bare["spacing"]) == (values.tolist(), "", 0.5)
+    bare = example_signals.signal({"degraded": values}, None, plain)
+    assert (bare["values"]["degraded"], bare["unit"], bare["spacing"]) == (values.tolist(), "", 0.5)
 
 
 def test_images_have_no_traces(scored: Callable[..., Run]) -> None:
@@ -150,7 +150,7 @@ def test_traces_of_another_checkpoint_are_not_shown(scored: Callable[..., Run]) 
 
 
 def test_who_chooses_compares_with_the_truth_or_marks() -> None:
-    rows = {(name, which): np.ones((3, 1)) for name in ("plain", "top", "paired") for which in ("poor", "restored")}
+    rows = {(name, which): np.ones((3, 1)) for name in ("plain", "top", "paired") for which in ("degraded", "restored")}
 
     class Plain(Extremes):
         marks = Metric.marks

@@ -183,7 +183,7 @@ def scores():
                 "better": "higher",
                 "needs": "truth",
                 "undefined": None,
-                "poor": entry(18.104, 17.911, 18.322),
+                "degraded": entry(18.104, 17.911, 18.322),
                 "restored": entry(23.907, 23.6, 24.2),
                 "gain": entry(5.803, 5.52, 6.11),
             },
@@ -191,7 +191,7 @@ def scores():
                 "id": IDS["ssim"],
                 "better": "higher",
                 "undefined": None,
-                "poor": entry(0.5123, 0.5, 0.525),
+                "degraded": entry(0.5123, 0.5, 0.525),
                 "restored": entry(0.8011, 0.79, 0.81),
                 "gain": entry(0.2888, 0.27, 0.3),
             },
@@ -199,7 +199,7 @@ def scores():
                 "id": IDS["ms_ssim"],
                 "better": "higher",
                 "undefined": "images are smaller than 161 pixels",
-                "poor": entry(None, None, None),
+                "degraded": entry(None, None, None),
                 "restored": entry(float("nan"), None, None),
                 "gain": None,
             },
@@ -346,7 +346,9 @@ def test_papers_numbers_stand_beside_ours_with_the_reason(shown):
 
 
 SET = " --set nets.head.pool=mix --set=losses.task.weight=1 --set train.steps=3000 --set data.size=[256,256]"
-PLACES = " --set data.a.path=poor --set data.b.file=/home/x/m.csv --set data.cache.place=disk --set nets.head.pool=max"
+PLACES = (
+    " --set data.a.path=degraded --set data.b.file=/home/x/m.csv --set data.cache.place=disk --set nets.head.pool=max"
+)
 
 
 @pytest.mark.parametrize(
@@ -428,7 +430,7 @@ def test_scales_of_charts_have_units(full, monkeypatch):
     monkeypatch.setattr(figures, "spreads", lambda spread: drawn.update(spread) or "")
     monkeypatch.setattr(figures, "image_scores", lambda pairs: drawn.update(pairs) or "")
     monkeypatch.setattr(figures, "curves", lambda columns, names, **_: drawn.update(dict.fromkeys(names)) or "")
-    blur = {"spread": {"poor": [0, 1, 2, 3, 4]}, "good": {}, "unit": "px"}
+    blur = {"spread": {"degraded": [0, 1, 2, 3, 4]}, "good": {}, "unit": "px"}
     known = scores()
     write(full, "scores/test.json", known | {"metrics": known["metrics"] | {"blur_level": blur}})
     write(full, "validation.csv", "step,psnr\n1,20\n2,21\n")
@@ -576,7 +578,7 @@ def test_harm_that_an_audit_proves_is_the_first_warning(full):
     assert "Scored on other images" in page(full).text
     write(full, "scores/audit.json", audit | {"proven": ["Restoration does harm."]})
     text = page(full).text
-    scores = {"accuracy": {which: {"value": 0.5, "low": 0.4, "high": 0.6} for which in ("poor", "restored")}}
+    scores = {"accuracy": {which: {"value": 0.5, "low": 0.4, "high": 0.6} for which in ("degraded", "restored")}}
     write(full, "scores/audit.json", audit | {"scores": scores})
     table = page(full).text.partition("Scores of the audit classifier")[2]
     assert table.index("Degraded") < table.index("Restored") < table.index("accuracy")
@@ -661,7 +663,7 @@ def test_cramers_v(table, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "better", "poor", "restored", "gain", "expected"),
+    ("name", "better", "degraded", "restored", "gain", "expected"),
     [
         ("mae", "lower", 0.04, 0.01, (-0.031, -0.029), "lowered MAE against the known clean image from 0.040 to 0.010"),
         ("mae", "lower", 0.04, 0.01, (-0.031, -0.029), "and lower is better"),
@@ -669,9 +671,9 @@ def test_cramers_v(table, expected):
         ("sharpness", "higher", 0.5, 0.51, (-0.02, 0.04), "No significant difference in sharpness against"),
     ],
 )
-def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, expected):
-    metric = {"better": better, "needs": "truth", "poor": entry(poor, 0, 1), "restored": entry(restored, 0, 1)}
-    metric["gain"] = entry(restored - poor, *gain)
+def test_sentences_never_call_harm_a_gain(name, better, degraded, restored, gain, expected):
+    metric = {"better": better, "needs": "truth", "degraded": entry(degraded, 0, 1), "restored": entry(restored, 0, 1)}
+    metric["gain"] = entry(restored - degraded, *gain)
     found = findings.score_sentences({"metrics": {name: metric}, "confidence": 0.95})
     assert expected in found[0]
     assert bool(findings.score_warnings({"metrics": {name: metric}})) is (name == "psnr")
@@ -811,11 +813,13 @@ def test_one_spike_does_not_hide_the_rest_of_a_curve(spike, decades, monkeypatch
     assert ("<!-- 10,000 -->" in svg) is decades, "ticks as people write them"
 
 
-def level(poor, restored, good, away, ends):
+def level(degraded, restored, good, away, ends):
     """A metric that good images were scored by."""
-    named = {kind: entry(v, 0.9 * v, 1.1 * v) for kind, v in (("poor", poor), ("restored", restored), ("good", good))}
-    distance = dict(zip(("poor", "restored", "low", "high"), (*away, *ends), strict=True))
-    gain = entry(restored - poor, restored - poor - 0.01, restored - poor + 0.01)
+    named = {
+        kind: entry(v, 0.9 * v, 1.1 * v) for kind, v in (("degraded", degraded), ("restored", restored), ("good", good))
+    }
+    distance = dict(zip(("degraded", "restored", "low", "high"), (*away, *ends), strict=True))
+    gain = entry(restored - degraded, restored - degraded - 0.01, restored - degraded + 0.01)
     return {
         **named,
         "id": "as measured",
@@ -841,10 +845,10 @@ def long(full):
     }
     write(full, "data.json", {"synthetic": False, "splits": splits})
     for i in range(6):
-        for column in ("poor", "restored", "truth"):
+        for column in ("degraded", "restored", "truth"):
             png(full / f"scores/pictures/{i}_{column}.png", phantoms(1, 1, 96, 0.1))
-    rows = [f"patient_{i:05d}/chest_pa_20190304.png,{i}_poor.png,{i}_restored.png,{i}_truth.png" for i in range(6)]
-    write(full, "scores/pictures/pictures.csv", "\n".join(["key,poor,restored,truth", *rows]) + "\n")
+    rows = [f"patient_{i:05d}/chest_pa_20190304.png,{i}_degraded.png,{i}_restored.png,{i}_truth.png" for i in range(6)]
+    write(full, "scores/pictures/pictures.csv", "\n".join(["key,degraded,restored,truth", *rows]) + "\n")
     predicted = [f"patient_{i:05d}/chest_pa_20190304.png,covid,control" for i in range(6)]
     write(full, "scores/test.csv", "\n".join(["key,class,called", *predicted]) + "\n")
     return full

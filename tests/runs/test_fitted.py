@@ -343,7 +343,7 @@ def test_a_card_counts_one_image_names_units_and_what_a_classifier_does_and_hide
 
 
 def test_a_card_has_no_prediction_in_the_column_of_restored_images_and_no_gain_where_less_is_not_better() -> None:
-    pair = {"poor": {"value": 0.1}, "restored": {"value": 0.2}, "gain": {"value": 0.1}}
+    pair = {"degraded": {"value": 0.1}, "restored": {"value": 0.2}, "gain": {"value": 0.1}}
     metrics = {
         "accuracy": {"score": {"value": 0.5}},
         "blur_level": {**pair, "good": {"value": 0.3}, "unit": "px"},

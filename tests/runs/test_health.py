@@ -284,9 +284,9 @@ def test_health_changes_no_event_and_no_weight(build_run: Build, monkeypatch: py
 
 def test_noise_of_many_times_the_signal_is_no_mode_collapse() -> None:
     truth = torch.randn(6, 1, 256, generator=torch.Generator().manual_seed(0)).cumsum(-1) / 50
-    poor = truth + 20 * torch.randn(6, 1, 256, generator=torch.Generator().manual_seed(1)).cumsum(-1) / 50
-    assert measured({"poor": poor, "restored": truth})["variation"] < 0.1
-    assert measured({"poor": poor, "restored": truth, "truth": truth})["variation"] == pytest.approx(1)
+    degraded = truth + 20 * torch.randn(6, 1, 256, generator=torch.Generator().manual_seed(1)).cumsum(-1) / 50
+    assert measured({"degraded": degraded, "restored": truth})["variation"] < 0.1
+    assert measured({"degraded": degraded, "restored": truth, "truth": truth})["variation"] == pytest.approx(1)
 
 
 def findings_of(values: list[float], name: str = "variation", steps: int = 1000) -> list[tuple[int, bool]]:
@@ -390,16 +390,16 @@ def test_the_order_of_the_images_does_not_matter(pair: tuple[Tensor, Tensor], rn
 @settings(max_examples=30, deadline=None)
 @given(pairs(), st.floats(0.1, 3))
 def test_measures_of_images_by_closed_forms(pair: tuple[Tensor, Tensor], gain: float) -> None:
-    poor = pair[0]
-    assert change(poor, poor) == 0
-    assert change(poor, poor + gain * poor.flatten(1).std(1, correction=0).reshape(-1, *[1] * (poor.ndim - 1))) == (
-        pytest.approx(gain, rel=1e-4)
-    )
-    assert correlation(poor, gain * poor - 0.3) == pytest.approx(1)
-    assert correlation(poor, -gain * poor) == pytest.approx(-1)
-    assert variation(poor, gain * poor + 0.2) == pytest.approx(gain, rel=1e-4)
-    assert variation(poor, poor[:1].expand_as(poor)) == 0
-    grid = checkerboard(poor, gain * poor)
+    degraded = pair[0]
+    assert change(degraded, degraded) == 0
+    assert change(
+        degraded, degraded + gain * degraded.flatten(1).std(1, correction=0).reshape(-1, *[1] * (degraded.ndim - 1))
+    ) == (pytest.approx(gain, rel=1e-4))
+    assert correlation(degraded, gain * degraded - 0.3) == pytest.approx(1)
+    assert correlation(degraded, -gain * degraded) == pytest.approx(-1)
+    assert variation(degraded, gain * degraded + 0.2) == pytest.approx(gain, rel=1e-4)
+    assert variation(degraded, degraded[:1].expand_as(degraded)) == 0
+    grid = checkerboard(degraded, gain * degraded)
     assert math.isnan(grid) or grid == pytest.approx(0, abs=1e-3), "what the input has is not the network's"
 
 
@@ -408,12 +408,12 @@ def test_measures_of_images_by_closed_forms(pair: tuple[Tensor, Tensor], gain: f
 def test_a_grid_of_period_two_has_its_own_amplitude(size: tuple[int, ...], amplitude: float) -> None:
     axes = torch.meshgrid(*(torch.arange(n) for n in size), indexing="ij")
     smooth = sum(torch.sin(axis * (6.0 / n) + 1) for axis, n in zip(axes, size, strict=True)) * 0.3
-    poor = smooth.expand(6, 1, *size)
+    degraded = smooth.expand(6, 1, *size)
     board = 1 - 2 * (axes[-1] % 2)  # along one axis: stripes
-    restored = poor + amplitude * board
+    restored = degraded + amplitude * board
     expected = amplitude / math.sqrt(float(smooth.var(correction=0)) + amplitude**2)
-    assert checkerboard(poor, restored) == pytest.approx(expected, rel=0.03)
-    assert checkerboard(poor, poor) == 0
+    assert checkerboard(degraded, restored) == pytest.approx(expected, rel=0.03)
+    assert checkerboard(degraded, degraded) == 0
     assert checkerboard(restored, restored) == 0
 
 
@@ -426,8 +426,8 @@ def test_what_cannot_be_measured_is_not_a_number() -> None:
     assert math.isnan(checkerboard(image, flat))
     assert math.isnan(checkerboard(image[..., :4, :4], image[..., :4, :4]))
     assert variation(image, flat) == 0
-    assert measured({"poor": image, "restored": flat}).keys() == {"change", "variation"}
-    assert measured({"poor": image, "restored": image * math.nan}) == {}
+    assert measured({"degraded": image, "restored": flat}).keys() == {"change", "variation"}
+    assert measured({"degraded": image, "restored": image * math.nan}) == {}
     assert measured({}) == {}
     assert math.isnan(discriminator({"generator.cycle": 1.0}, {}))
 

@@ -20,11 +20,13 @@ from restorekit.core.errors import RecipeError
 from restorekit.discovery import plugins
 from restorekit.evaluation.compare import compare
 from restorekit.evaluation.evaluate import evaluate
+from restorekit.evaluation.scoretable import read_scores
 from restorekit.recipes import recipe
 from restorekit.recipes.upgrade import upgraded
 from restorekit.reports import report
 from restorekit.runs import build
 from restorekit.runs.checkpoint import checkpoints
+from restorekit.runs.runfolder import RunFolder
 from restorekit.training.train import train
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -97,6 +99,22 @@ def test_a_killed_run_of_1_0_goes_on_to_the_weights_and_scores_of_1_0(
 
 def table(path: Path) -> list[dict[str, str]]:
     return [*csv.DictReader(path.read_text("utf-8").splitlines())]
+
+
+def test_its_scores_are_read_with_present_names(folder: Path) -> None:
+    old = json.loads((folder / "scores" / "test.json").read_text("utf-8"))
+    new = RunFolder(folder).json("scores/test.json")
+    for name, metric in old["metrics"].items():
+        if "poor" in metric:
+            assert "poor" not in new["metrics"][name]
+            for part in ("poor", "restored", "gain"):
+                assert new["metrics"][name][part.replace("poor", "degraded")] == metric[part]
+    rows = sorted(table(folder / "scores" / "test.csv"), key=lambda row: row["key"])
+    columns = read_scores(folder / "scores" / "test.csv", old["metrics"]).columns
+    assert "noise_level_poor" not in columns
+    for which in ("poor", "restored"):
+        expected = [float(row[f"noise_level_{which}"]) for row in rows]
+        assert columns[f"noise_level_{which.replace('poor', 'degraded')}"].tolist() == expected
 
 
 def test_what_1_0_left_is_reported_without_its_checkpoints(folder: Path) -> None:

@@ -79,7 +79,13 @@ def _measure(name: str, values: Any, *, single: bool) -> dict[str, Any]:
     known = np.sort(values[np.isfinite(values)])
     wide = 100 / len(scale.words)
     bands = [
-        {"left": at * wide, "width": wide, "severity": scale.severity(at), "word": word, "limits": _limits(scale, at)}
+        {
+            "left": at * wide,
+            "width": wide,
+            "severity": scale.bands_from_good(at),
+            "word": word,
+            "limits": _limits(scale, at),
+        }
         for at, word in enumerate(scale.words)
     ]
     edges = [(at * wide, _short(edge)) for at, edge in enumerate(scale.edges)]
@@ -116,7 +122,7 @@ def _image(row: Row, score: float, columns: Mapping[str, Any], pixels: int, *, a
                 "place": f"{100 * scale.place(value):.1f}" if known else "",
                 "percentile": f"{100 * below:.0f}" if known and len(everyone) > 1 else "",
                 "word": words.get(name, ""),
-                "severity": scale.severity(scale.band(value)) if name in words else 0,
+                "severity": scale.bands_from_good(scale.band(value)) if name in words else 0,
             }
         )
     return {

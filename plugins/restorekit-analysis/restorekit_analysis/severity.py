@@ -31,11 +31,11 @@ class Scale:
         """Return the word of a value; empty: none, also where it is not defined."""
         return "" if math.isnan(value) else self.words[self.band(value)]
 
-    def severity(self, band: int) -> int:
+    def bands_from_good(self, band: int) -> int:
         """Return how many bands lie between a band and the nearest one without a word."""
         return min(abs(band - at) for at, word in enumerate(self.words) if not word)
 
-    def badness(self, value: float) -> float:
+    def severity(self, value: float) -> float:
         """Return how far a value is from the best of the scale, 0 to 1; NaN where it is not defined.
 
         The best is the far end of the band without a word, or its middle if flaws lie on both sides.
@@ -101,12 +101,12 @@ def sentence(values: Mapping[str, float]) -> str:
 def quality(values: Mapping[str, float]) -> float:
     """Return the quality of an image, 0 (every aspect as poor as can be) to 1.
 
-    The badness of each aspect is the mean over its measures of how far they are along their scales; the quality is 1
+    The severity of each aspect is the mean over its measures of how far they are along their scales; the quality is 1
     minus the mean of power 4 over aspects, in which the worst counts most. What is not defined is left out.
     """
     aspects = []
     for names in ASPECTS.values():
-        known = [bad for name in names if not math.isnan(bad := SCALES[name].badness(values.get(name, math.nan)))]
+        known = [bad for name in names if not math.isnan(bad := SCALES[name].severity(values.get(name, math.nan)))]
         if known:
             aspects.append(sum(known) / len(known))
     mean = sum(bad**_WORST for bad in aspects) / len(aspects) if aspects else 0.0

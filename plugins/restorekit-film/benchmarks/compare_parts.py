@@ -42,7 +42,7 @@ def values(tables: list[Rows]) -> dict[str, NDArray[np.float64]]:
 
 
 def _values(table: Rows) -> dict[str, NDArray[np.float64]]:
-    made = {name: column(table, f"{name}_restored") - column(table, f"{name}_poor") for name in GAINS}
+    made = {name: column(table, f"{name}_restored") - column(table, f"{name}_degraded") for name in GAINS}
     return made | {
         "checkerboard": column(table, "checkerboard_restored"),
         "harm": (made["psnr"] < -HARM).astype(np.float64),
@@ -67,7 +67,7 @@ def alike(methods: list[list[Rows]]) -> None:
         first, *others = of_seed
         for other in others:
             same = [row["key"] for row in other] == [row["key"] for row in first]
-            if not same or not np.allclose(column(other, "psnr_poor"), column(first, "psnr_poor"), atol=1e-3):
+            if not same or not np.allclose(column(other, "psnr_degraded"), column(first, "psnr_degraded"), atol=1e-3):
                 raise SystemExit("error: runs were tested on other images, or on inputs degraded in another way")
 
 

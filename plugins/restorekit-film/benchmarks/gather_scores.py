@@ -19,7 +19,7 @@ from restorekit import write_text
 
 CLASSES = ("f1", "auroc")
 LEVELS = ("noise_level", "blur_level", "exposure_level", "contrast_level")
-IMAGES = ("poor", "restored", "good")
+IMAGES = ("degraded", "restored", "good")
 
 
 def scores(run: Path) -> dict[str, Any]:

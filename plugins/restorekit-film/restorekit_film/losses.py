@@ -108,7 +108,7 @@ class Tone(Pair):
                 "loss 'tone': likelihood requires a generator with a tone curve of its own, `film_restorer` with tone "
                 f"above 0; got {type(generator).__name__}; set likelihood: false"
             )
-        return tone.surprise(bend, degraded, truth)
+        return tone.negative_log_likelihood(bend, degraded, truth)
 
 
 def decibels(*, cap: Annotated[float, Field(gt=0, le=100)] = 45.0) -> Loss:

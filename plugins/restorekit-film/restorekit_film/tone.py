@@ -68,13 +68,13 @@ class Tone(nn.Module):
     def change(self, image: Tensor, bend: Bend) -> Tensor:
         """Return what is added to images (B, C, *S), before it is shrunk."""
 
-    def surprise(self, bend: Bend, degraded: Tensor, truth: Tensor) -> Tensor:
+    def negative_log_likelihood(self, bend: Bend, degraded: Tensor, truth: Tensor) -> Tensor:
         """Return (B,): the negative log-likelihood of the truth under the change, both images (B, C, *S).
 
         By the mean square error of small copies after the whole change.
         """
         small, wanted = (thumbnail_of(one, SIDE) for one in (degraded, truth))
-        return _surprise((small + self.change(small, bend) - wanted).square().flatten(1).mean(1), bend)
+        return _negative_log_likelihood((small + self.change(small, bend) - wanted).square().flatten(1).mean(1), bend)
 
     def bent(self, image: Tensor, bend: Bend, strength: float) -> Tensor:
         """Return images (B, C, *S) after the change."""
@@ -118,12 +118,12 @@ class OneTone(Tone):
         """Return the change of each value of (B, C, *S)."""
         return _along(image, (bend.values - self.knots).to(image.dtype))
 
-    def surprise(self, bend: Bend, degraded: Tensor, truth: Tensor) -> Tensor:
+    def negative_log_likelihood(self, bend: Bend, degraded: Tensor, truth: Tensor) -> Tensor:
         """Return (B,), by the mean square error of the curve at the levels of the degraded image."""
         count, wanted = curve_of(degraded, truth)
         # As a change: the values near a knot do not lie evenly around it.
         change = wanted - curve_of(degraded, degraded)[1]
-        return _surprise(((bend.values - self.knots - change).square() * count).sum(1), bend)
+        return _negative_log_likelihood(((bend.values - self.knots - change).square() * count).sum(1), bend)
 
 
 class HazeTone(Tone):
@@ -173,7 +173,7 @@ class HazeTone(Tone):
 
 def curve_of(degraded: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     """Return shares (B, K) of the degraded values near each knot, and the mean of `image` where they are."""
-    at = _hats(degraded.flatten(1))
+    at = _hat_basis(degraded.flatten(1))
     count = at.sum(1)
     mean = torch.einsum("bnk,bn->bk", at, image.flatten(1)) / count.clamp(min=1e-3)
     return count / count.sum(1, keepdim=True), mean
@@ -184,7 +184,7 @@ def thumbnail_of(image: Tensor, side: int) -> Tensor:
     return F.interpolate(image.mean(1, keepdim=True), [side] * (image.ndim - 2), mode="area")
 
 
-def _hats(values: Tensor) -> Tensor:
+def _hat_basis(values: Tensor) -> Tensor:
     """Return (B, N, K): how near values (B, N) in [-1, 1] are to the knots of a curve, from 0 to 1; the sum is 1."""
     place = (values.clamp(-1, 1) + 1) * (SEGMENTS / 2)
     knots = torch.arange(SEGMENTS + 1, dtype=values.dtype, device=values.device)
@@ -213,7 +213,7 @@ def _variance(spread: Tensor) -> Tensor:
     return SURE + 0.01 * torch.exp(4 * torch.tanh(spread))
 
 
-def _surprise(error: Tensor, bend: Bend) -> Tensor:
+def _negative_log_likelihood(error: Tensor, bend: Bend) -> Tensor:
     made: Tensor = 0.5 * (error / bend.variance + bend.variance.log())
     return made
 

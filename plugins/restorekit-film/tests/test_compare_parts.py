@@ -23,7 +23,7 @@ def run(folder: Path, more: float = 0.0, inputs: float = 20.0) -> Path:
     rows = []
     for at, gain in enumerate(GAINS):
         row = {"key": f"{at}.png", "group": f"p{at // 2}"}
-        row |= {f"{name}_poor": f"{inputs}" for name in SCORES}
+        row |= {f"{name}_degraded": f"{inputs}" for name in SCORES}
         rows.append(row | {f"{name}_restored": f"{inputs + gain + more}" for name in SCORES})
     scores = folder / "scores"
     scores.mkdir(parents=True)

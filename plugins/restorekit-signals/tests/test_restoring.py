@@ -124,9 +124,9 @@ def test_records_train_are_scored_and_leak_where_one_person_is_split(begun: Call
     steps = [event.step for event in train(run) if isinstance(event, Stepped)]
     assert steps == [1, 2]
     found = evaluate(run)["metrics"]
-    assert found["snr"]["poor"]["value"] == pytest.approx(0, abs=0.01), "as it was degraded"
-    assert found["rmse"]["poor"]["value"] > 0
-    assert found["r_peak_f1"]["poor"]["n"] == run.images.sizes["test"] == 9
+    assert found["snr"]["degraded"]["value"] == pytest.approx(0, abs=0.01), "as it was degraded"
+    assert found["rmse"]["degraded"]["value"] > 0
+    assert found["r_peak_f1"]["degraded"]["n"] == run.images.sizes["test"] == 9
 
 
 def test_the_kept_annotations_find_the_beats_of_clean_windows(begun: Callable[..., Any]) -> None:
@@ -290,19 +290,19 @@ def test_traces_are_the_windows_in_millivolts_with_the_beats_that_xqrs_finds(beg
     evaluate(run)
     found = json.loads((run.folder / "scores" / "pictures" / "traces.json").read_text())
     record, marks = wfdb.rdrecord(str(tmp_path / "good")), wfdb.rdann(str(tmp_path / "good"), "atr")
-    poor_of = {}
+    degraded_of = {}
     for batch in run.images.scoring("test"):
-        poor_of |= {key: 2 * image[0].double().numpy() for key, image in zip(batch.key, batch.image, strict=True)}
-    assert found["judge"] == "snr"
+        degraded_of |= {key: 2 * image[0].double().numpy() for key, image in zip(batch.key, batch.image, strict=True)}
+    assert found["metric"] == "snr"
     for signal in found["signals"]:
         start = int(signal["key"].rpartition("_")[2])
         assert (signal["unit"], signal["names"], signal["spacing"]) == ("mV", ["MLII"], 1 / RATE)
-        truth, poor = record.p_signal[start : start + 256, 0], poor_of[signal["key"]]
+        truth, degraded = record.p_signal[start : start + 256, 0], degraded_of[signal["key"]]
         np.testing.assert_allclose(signal["values"]["truth"][0], truth, atol=1e-4)
-        np.testing.assert_allclose(signal["values"]["poor"][0], poor, atol=1e-4)
+        np.testing.assert_allclose(signal["values"]["degraded"][0], degraded, atol=1e-4)
         (mark,) = signal["marks"]
         assert mark["by"] == ["r_peak_f1"]
-        for column, values in (("poor", poor), ("truth", truth)):
+        for column, values in (("degraded", degraded), ("truth", truth)):
             seen = dict(mark["on"][column])
             inside = marks.sample[(marks.sample >= start + 3) & (marks.sample < start + 253)] - start
             reference = [place for place in seen.pop("reference") if 3 <= place < 253]

@@ -53,34 +53,34 @@ class PreferenceModel:
     """By column; empty: none."""
     fatigue: float = 0.0
 
-    def tastes(self, readers: int, rng: np.random.Generator) -> Floats:
+    def reader_preferences(self, readers: int, rng: np.random.Generator) -> Floats:
         """Draw readers: (readers, methods)."""
         return rng.normal(0, self.reader_spread, (readers, len(self.quality)))
 
-    def ratios(self, tastes: Floats, rng: np.random.Generator, films: int = 20_000) -> Floats:
+    def ratios(self, reader_preferences: Floats, rng: np.random.Generator, films: int = 20_000) -> Floats:
         """Return the true selection ratios (readers, methods) of given readers over all films, without bias or fatigue.
 
         The softmax over methods is exact; the mean over films is that of `films` drawn ones.
         """
-        base = np.asarray(self.quality) + tastes[:, None, :]
+        base = np.asarray(self.quality) + reader_preferences[:, None, :]
         if self.film_spread:
-            base = base + rng.normal(0, self.film_spread, (len(tastes), films, len(self.quality)))
+            base = base + rng.normal(0, self.film_spread, (len(reader_preferences), films, len(self.quality)))
         shares = np.exp(base - base.max(-1, keepdims=True))
         return np.asarray((shares / shares.sum(-1, keepdims=True)).mean(1))
 
     def study(
-        self, tastes: Floats, films: int, rng: np.random.Generator, *, common: float = 1.0, each: int = 1
+        self, reader_preferences: Floats, films: int, rng: np.random.Generator, *, common: float = 1.0, each: int = 1
     ) -> Simulated:
         """Return the choices of given readers in one study.
 
         Args:
-            tastes: (readers, methods).
+            reader_preferences: (readers, methods).
             films: how many are drawn.
             rng: where chance comes from.
             common: share of films that all see; the others are dealt out.
             each: films of a patient, one behind the other, which share the film's effect; it divides `films`.
         """
-        readers, methods = tastes.shape
+        readers, methods = reader_preferences.shape
         whole = round(common * films)
         effects = rng.normal(0, self.film_spread, (films // each, methods)).repeat(each, 0)
         bias = np.asarray(self.column_bias or (0.0,) * methods)
@@ -92,7 +92,7 @@ class PreferenceModel:
             chance = random.Random(int(rng.integers(2**62)))
             orders = np.array(column_orders([str(m) for m in range(methods)], count, chance), np.int64)
             rng.shuffle(orders)
-            utility = np.asarray(self.quality) + tastes[reader] + effects[seen]
+            utility = np.asarray(self.quality) + reader_preferences[reader] + effects[seen]
             shown = np.take_along_axis(utility, orders, 1) + bias + rng.gumbel(size=(count, methods))
             column = shown.argmax(1)
             tired = rng.random(count) < self.fatigue * np.arange(count) / max(count - 1, 1)
@@ -118,7 +118,7 @@ class RatingModel:
     reader_case: float = 0.2
     rest: float = 0.2
 
-    def tastes(self, readers: int, rng: np.random.Generator) -> Floats:
+    def reader_preferences(self, readers: int, rng: np.random.Generator) -> Floats:
         """Draw readers: (methods, readers, 2), what they add to ratings of cases without and with the finding."""
         methods = len(self.separation)
         own, by_method = (rng.normal(0, self.reader**0.5, shape) for shape in ((1, readers, 2), (methods, readers, 2)))
@@ -132,7 +132,7 @@ class RatingModel:
         rng: np.random.Generator,
         *,
         each: int = 1,
-        tastes: Floats | None = None,
+        reader_preferences: Floats | None = None,
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """Return ratings (methods, readers, cases) and the truth (cases,) of one study.
 
@@ -142,7 +142,7 @@ class RatingModel:
             negative: cases without it.
             rng: where chance comes from.
             each: cases of a patient, one behind the other; it divides both counts.
-            tastes: given readers; None: they are drawn.
+            reader_preferences: given readers; None: they are drawn.
         """
         methods, cases = len(self.separation), positive + negative
         truth = np.arange(cases) < positive
@@ -155,5 +155,5 @@ class RatingModel:
             ((methods, readers, cases), self.rest),
         ):
             ratings = ratings + rng.normal(0, variance**0.5, shape).repeat(cases // shape[-1], -1)
-        own = self.tastes(readers, rng) if tastes is None else tastes
+        own = self.reader_preferences(readers, rng) if reader_preferences is None else reader_preferences
         return np.asarray(ratings + own[..., truth.astype(int)]), truth

@@ -349,13 +349,13 @@ def check_shares(of, held, low, high):
 def coverage(model, readers, films, common, studies, rng):
     """Return, by statistic, errors of estimates and the share of intervals that hold the truth."""
     methods = len(model.quality)
-    others = true_ratios(model, model.tastes(20_000, rng), rng, films=20).mean(0)
-    tastes = model.tastes(readers, rng)
+    others = true_ratios(model, model.reader_preferences(20_000, rng), rng, films=20).mean(0)
+    tastes = model.reader_preferences(readers, rng)
     these = true_ratios(model, tastes, rng, films=20_000)
     errors, held = {}, {}
     for _ in range(studies):
         fixed = model.study(tastes, films, rng, common=common).sample
-        drawn = model.study(model.tastes(readers, rng), films, rng, common=common).sample
+        drawn = model.study(model.reader_preferences(readers, rng), films, rng, common=common).sample
         pooled = np.bincount(fixed.reader, minlength=readers) @ these / len(fixed.reader)
         for name, sample, truth, estimate in (
             ("these readers", fixed, pooled, fixed_readers),
@@ -401,7 +401,7 @@ def test_intervals_of_a_stratum_and_of_patients_of_several_films_hold_the_truth(
     """Every fourth patient is of the stratum; the films of a patient have one effect."""
     rng = np.random.default_rng(8)
     model = PreferenceModel((0.0, 0.5, 1.0), 0.5, 1.0)
-    tastes = model.tastes(3, rng)
+    tastes = model.reader_preferences(3, rng)
     these = model.ratios(tastes, rng, films=100_000)
     held = {}
     for _ in range(studies):
@@ -421,7 +421,7 @@ def test_intervals_of_a_stratum_and_of_patients_of_several_films_hold_the_truth(
 def test_intervals_of_areas_of_these_readers_on_other_films_hold_the_truth(studies, low, high):
     rng = np.random.default_rng(9)
     model = RatingModel((1.2, 1.5), reader=0.05)
-    tastes = model.tastes(4, rng)
+    tastes = model.reader_preferences(4, rng)
     gap = np.array(model.separation)[:, None] + tastes[..., 1] - tastes[..., 0]
     variance = model.case + model.method_case + model.reader_case + model.rest
     true = stats.norm.cdf(gap / math.sqrt(2 * variance)).mean(1)
@@ -440,7 +440,7 @@ def test_intervals_of_areas_of_these_readers_on_other_films_hold_the_truth(studi
 def test_equal_areas_are_called_different_as_often_as_the_level_states(studies, low, high):
     rng = np.random.default_rng(10)
     model = RatingModel((1.2, 1.2, 1.2))
-    tastes = np.repeat(model.tastes(4, rng)[:1], 3, 0)  # fixed readers, who treat all methods alike
+    tastes = np.repeat(model.reader_preferences(4, rng)[:1], 3, 0)  # fixed readers, who treat all methods alike
     p = {"both": [], "cases": []}
     for _ in range(studies):
         p["both"].append(analyse(*model.study(4, 40, 40, rng)).both.p)
@@ -479,7 +479,7 @@ def test_intervals_of_area_differences_hold_the_truth(studies, low, high, each):
 def test_intervals_of_agreement_hold_the_truth():
     rng = np.random.default_rng(4)
     model = PreferenceModel((0.0, 0.5, 1.0), reader_spread=0.3, film_spread=1.5)
-    tastes = model.tastes(3, rng)
+    tastes = model.reader_preferences(3, rng)
 
     def choices(films):
         sample = model.study(tastes, films, rng).sample
@@ -506,7 +506,7 @@ def test_intervals_of_agreement_hold_the_truth():
 def test_intervals_of_agreement_between_ratings_hold_the_truth(studies, low, high):
     rng = np.random.default_rng(11)
     model = RatingModel((1.2,), reader=0.05)
-    tastes = model.tastes(3, rng)
+    tastes = model.reader_preferences(3, rng)
 
     def ratings(films):
         values, _ = model.study(3, films // 2, films // 2, rng, tastes=tastes)
@@ -530,7 +530,7 @@ def test_intervals_of_agreement_between_ratings_hold_the_truth(studies, low, hig
 def test_intervals_of_repeats_hold_the_truth(studies, low, high, films):
     rng = np.random.default_rng(12)
     model = PreferenceModel((0.0, 0.5, 1.0), reader_spread=0.3, film_spread=1.5)
-    tastes = model.tastes(1, rng)
+    tastes = model.reader_preferences(1, rng)
 
     def twice(films):
         """Return the choices of one reader who sees each film twice: two with the same effect are one film."""
@@ -570,7 +570,7 @@ def test_drift_and_preferred_columns_are_found():
 
 def habits(model, films, studies, rng):
     """Return p of drift over four parts of a session, and of preferred columns, of one reader in each study."""
-    tastes, p = model.tastes(1, rng), {"drift": [], "columns": []}
+    tastes, p = model.reader_preferences(1, rng), {"drift": [], "columns": []}
     for _ in range(studies):
         found = model.study(tastes, films, rng)
         parts = np.array_split(found.sample.method[np.argsort(found.order)], 4)

@@ -101,7 +101,7 @@ def test_scores(run: Path) -> dict[str, Any] | None:
         return None
     found = json.loads(path.read_text("utf-8"))
     values = {
-        name: {key: metric[key] for key in ("poor", "restored", "gain", "good") if key in metric}
+        name: {key: metric[key] for key in ("degraded", "restored", "gain", "good") if key in metric}
         for name, metric in found["metrics"].items()
     }
     return {"step": found["step"], "films": found["images"], "patients": found["groups"], "metrics": values}

@@ -51,9 +51,9 @@ def test_grid_is_the_strength_of_what_repeats_with_every_small_pixel(good: NDArr
 def test_scores_of_a_run_are_those_of_its_test_films(tmp_path: Path) -> None:
     assert score_lines.test_scores(tmp_path) is None
     (tmp_path / "scores").mkdir()
-    psnr = {"poor": {"value": 30.0}, "restored": {"value": 31.0}, "gain": {"value": 1.0}, "better": "higher"}
+    psnr = {"degraded": {"value": 30.0}, "restored": {"value": 31.0}, "gain": {"value": 1.0}, "better": "higher"}
     written = {"step": 10, "images": 4, "groups": 2, "metrics": {"psnr": psnr}}
     (tmp_path / "scores" / "test.json").write_text(json.dumps(written))
-    values = {"poor": {"value": 30.0}, "restored": {"value": 31.0}, "gain": {"value": 1.0}}
+    values = {"degraded": {"value": 30.0}, "restored": {"value": 31.0}, "gain": {"value": 1.0}}
     expected = {"step": 10, "films": 4, "patients": 2, "metrics": {"psnr": values}}
     assert score_lines.test_scores(tmp_path) == expected
