@@ -713,8 +713,8 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
             (home / name).write_text(text)
         return [home]
 
-    degraded = {"psnr_degraded": np.ones(IMAGES)}
-    other_degraded = {"psnr_degraded": np.where(np.arange(IMAGES) == 9, 2.0, 1.0)}
+    measured = {"psnr_degraded": np.ones(IMAGES)}
+    other_measured = {"psnr_degraded": np.where(np.arange(IMAGES) == 9, 2.0, 1.0)}
     made_so, made_else = ({"data": {"a": {"name": "phantom", "seed": seed}}} for seed in (0, 1))
     synthetic = {"synthetic": True}
     return {
@@ -726,7 +726,7 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
         "patient": (pair(groups=moved), "give 1 of 60 test images another patient, such as 'x004.png': p2 and z"),
         "task": (pair(classes=("no", "sick")), "other tasks: the classes no, yes, positive yes; the classes no, sick"),
         "pixels": (
-            lambda made: [made("one", columns=degraded), made("two", columns=other_degraded)],
+            lambda made: [made("one", columns=measured), made("two", columns=other_measured)],
             "1 of 60 test images have equal keys but other pixels, such as 'x009.png': psnr_degraded is 1 and 2",
         ),
         "phantoms": (

@@ -113,7 +113,7 @@ def test_trace_caption_holds_the_prediction(build_run: Callable[..., Run]) -> No
         rows = {row["key"]: f"true: {row['class']}, predicted: {row['predicted']}" for row in csv.DictReader(stream)}
     text = report(run.folder).read_text("utf-8")
     for signal in found["signals"]:
-        assert signal["answer"] == rows[signal["key"]]
+        assert signal["prediction"] == rows[signal["key"]]
         assert f"At a fixed place:</strong> {signal['key']}, {signal['answer']}, 16 samples." in text
 
 

@@ -111,10 +111,10 @@ def test_its_scores_are_read_with_present_names(folder: Path) -> None:
                 assert new["metrics"][name][part.replace("poor", "degraded")] == metric[part]
     rows = sorted(table(folder / "scores" / "test.csv"), key=lambda row: row["key"])
     columns = read_scores(folder / "scores" / "test.csv", old["metrics"]).columns
-    assert "noise_level_poor" not in columns
+    assert "contrast_level_poor" not in columns
     for which in ("poor", "restored"):
-        expected = [float(row[f"noise_level_{which}"]) for row in rows]
-        assert columns[f"noise_level_{which.replace('poor', 'degraded')}"].tolist() == expected
+        expected = [float(row[f"contrast_level_{which}"]) for row in rows]
+        assert columns[f"contrast_level_{which.replace('poor', 'degraded')}"].tolist() == expected
 
 
 def test_what_1_0_left_is_reported_without_its_checkpoints(folder: Path) -> None:
