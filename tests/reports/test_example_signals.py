@@ -114,7 +114,7 @@ def test_trace_caption_holds_the_prediction(build_run: Callable[..., Run]) -> No
     text = report(run.folder).read_text("utf-8")
     for signal in found["signals"]:
         assert signal["prediction"] == rows[signal["key"]]
-        assert f"At a fixed place:</strong> {signal['key']}, {signal['answer']}, 16 samples." in text
+        assert f"At a fixed place:</strong> {signal['key']}, {signal['prediction']}, 16 samples." in text
 
 
 def test_a_signal_has_its_own_unit_and_seconds() -> None:
