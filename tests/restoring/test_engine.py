@@ -15,7 +15,7 @@ import pytest
 
 from restorekit import DataError, write_image
 from restorekit.restoring.engine import Call, Engine, Local, Results, named
-from restorekit.restoring.loading import anywhere, load
+from restorekit.restoring.loading import load, with_absolute_path
 from restorekit.restoring.restore import restore_files
 
 MEDIAN = "part:median"
@@ -104,9 +104,9 @@ def test_name_of_a_model_is_one_for_another_folder_where_it_is_a_path(
 ) -> None:
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert anywhere("run") == str(tmp_path / "run")
-    assert anywhere("reverse:run") == f"reverse:{tmp_path / 'run'}"
-    assert [anywhere(name) for name in ("tv", "part:run", "model:run")] == ["tv", "part:run", "model:run"]
+    assert with_absolute_path("run") == str(tmp_path / "run")
+    assert with_absolute_path("reverse:run") == f"reverse:{tmp_path / 'run'}"
+    assert [with_absolute_path(name) for name in ("tv", "part:run", "model:run")] == ["tv", "part:run", "model:run"]
 
 
 def test_restoring_a_picture_imports_no_library_of_other_formats(tmp_path: Path) -> None:
