@@ -330,11 +330,12 @@ SCENARIOS = {
 """Model, readers, films, and the share of films that all see."""
 
 
-def true_ratios(model, tastes, rng, films):
+def true_ratios(model, preferences, rng, films):
     """Return (readers, methods): the ratios over all orders of columns and a whole session."""
     shown = itertools.permutations(model.column_bias or (0.0,) * len(model.quality))
     shares = [
-        replace(model, quality=tuple(np.add(model.quality, bias))).ratios(tastes, rng, films) for bias in set(shown)
+        replace(model, quality=tuple(np.add(model.quality, bias))).ratios(preferences, rng, films)
+        for bias in set(shown)
     ]
     return (1 - model.fatigue / 2) * np.mean(shares, 0) + model.fatigue / 2 / len(model.quality)
 
@@ -350,11 +351,11 @@ def coverage(model, readers, films, common, studies, rng):
     """Return, by statistic, errors of estimates and the share of intervals that hold the truth."""
     methods = len(model.quality)
     others = true_ratios(model, model.reader_preferences(20_000, rng), rng, films=20).mean(0)
-    tastes = model.reader_preferences(readers, rng)
-    these = true_ratios(model, tastes, rng, films=20_000)
+    preferences = model.reader_preferences(readers, rng)
+    these = true_ratios(model, preferences, rng, films=20_000)
     errors, held = {}, {}
     for _ in range(studies):
-        fixed = model.study(tastes, films, rng, common=common).sample
+        fixed = model.study(preferences, films, rng, common=common).sample
         drawn = model.study(model.reader_preferences(readers, rng), films, rng, common=common).sample
         pooled = np.bincount(fixed.reader, minlength=readers) @ these / len(fixed.reader)
         for name, sample, truth, estimate in (
@@ -401,11 +402,11 @@ def test_intervals_of_a_stratum_and_of_patients_of_several_films_hold_the_truth(
     """Every fourth patient is of the stratum; the films of a patient have one effect."""
     rng = np.random.default_rng(8)
     model = PreferenceModel((0.0, 0.5, 1.0), 0.5, 1.0)
-    tastes = model.reader_preferences(3, rng)
-    these = model.ratios(tastes, rng, films=100_000)
+    preferences = model.reader_preferences(3, rng)
+    these = model.ratios(preferences, rng, films=100_000)
     held = {}
     for _ in range(studies):
-        whole = model.study(tastes, 240, rng, common=common, each=each).sample
+        whole = model.study(preferences, 240, rng, common=common, each=each).sample
         for name, sample in (("all", whole), ("stratum", whole.of(whole.cluster % 4 == 0))):
             truth = np.bincount(sample.reader, minlength=3) @ these / len(sample.reader)
             low_high = [fixed_readers(sample, sample.chosen(m), share=True).interval for m in range(3)]
@@ -421,13 +422,13 @@ def test_intervals_of_a_stratum_and_of_patients_of_several_films_hold_the_truth(
 def test_intervals_of_areas_of_these_readers_on_other_films_hold_the_truth(studies, low, high):
     rng = np.random.default_rng(9)
     model = RatingModel((1.2, 1.5), reader=0.05)
-    tastes = model.reader_preferences(4, rng)
-    gap = np.array(model.separation)[:, None] + tastes[..., 1] - tastes[..., 0]
+    preferences = model.reader_preferences(4, rng)
+    gap = np.array(model.separation)[:, None] + preferences[..., 1] - preferences[..., 0]
     variance = model.case + model.method_case + model.reader_case + model.rest
     true = stats.norm.cdf(gap / math.sqrt(2 * variance)).mean(1)
     held = {"mean": [], "difference": []}
     for _ in range(studies):
-        found = analyse(*model.study(4, 50, 50, rng, tastes=tastes))
+        found = analyse(*model.study(4, 50, 50, rng, reader_preferences=preferences))
         one, other = found.means["cases"][0].interval, found.differences["cases"][0, 1].interval
         held["mean"].append(one[0] <= true[0] <= one[1])
         held["difference"].append(other[0] <= true[0] - true[1] <= other[1])
@@ -440,11 +441,11 @@ def test_intervals_of_areas_of_these_readers_on_other_films_hold_the_truth(studi
 def test_equal_areas_are_called_different_as_often_as_the_level_states(studies, low, high):
     rng = np.random.default_rng(10)
     model = RatingModel((1.2, 1.2, 1.2))
-    tastes = np.repeat(model.reader_preferences(4, rng)[:1], 3, 0)  # fixed readers, who treat all methods alike
+    preferences = np.repeat(model.reader_preferences(4, rng)[:1], 3, 0)  # fixed readers, who treat all methods alike
     p = {"both": [], "cases": []}
     for _ in range(studies):
         p["both"].append(analyse(*model.study(4, 40, 40, rng)).both.p)
-        p["cases"].append(analyse(*model.study(4, 40, 40, rng, tastes=tastes)).cases.p)
+        p["cases"].append(analyse(*model.study(4, 40, 40, rng, reader_preferences=preferences)).cases.p)
     found = {name: float(np.mean(np.array(values) < 0.05)) for name, values in p.items()}
     print(found)
     for name, value in found.items():
@@ -479,10 +480,10 @@ def test_intervals_of_area_differences_hold_the_truth(studies, low, high, each):
 def test_intervals_of_agreement_hold_the_truth():
     rng = np.random.default_rng(4)
     model = PreferenceModel((0.0, 0.5, 1.0), reader_spread=0.3, film_spread=1.5)
-    tastes = model.reader_preferences(3, rng)
+    preferences = model.reader_preferences(3, rng)
 
     def choices(films):
-        sample = model.study(tastes, films, rng).sample
+        sample = model.study(preferences, films, rng).sample
         values = np.empty((3, films))
         values[sample.reader, sample.cluster] = sample.method
         return values
@@ -506,10 +507,10 @@ def test_intervals_of_agreement_hold_the_truth():
 def test_intervals_of_agreement_between_ratings_hold_the_truth(studies, low, high):
     rng = np.random.default_rng(11)
     model = RatingModel((1.2,), reader=0.05)
-    tastes = model.reader_preferences(3, rng)
+    preferences = model.reader_preferences(3, rng)
 
     def ratings(films):
-        values, _ = model.study(3, films // 2, films // 2, rng, tastes=tastes)
+        values, _ = model.study(3, films // 2, films // 2, rng, reader_preferences=preferences)
         return np.digitize(values[0], [-0.6, 0.2, 0.9, 1.7]) + 1.0
 
     large = ratings(60_000)
@@ -530,11 +531,11 @@ def test_intervals_of_agreement_between_ratings_hold_the_truth(studies, low, hig
 def test_intervals_of_repeats_hold_the_truth(studies, low, high, films):
     rng = np.random.default_rng(12)
     model = PreferenceModel((0.0, 0.5, 1.0), reader_spread=0.3, film_spread=1.5)
-    tastes = model.reader_preferences(1, rng)
+    preferences = model.reader_preferences(1, rng)
 
     def twice(films):
         """Return the choices of one reader who sees each film twice: two with the same effect are one film."""
-        found = model.study(tastes, 2 * films, rng, each=2)
+        found = model.study(preferences, 2 * films, rng, each=2)
         values = np.empty(2 * films)
         values[found.film] = found.sample.method
         return values[::2], values[1::2]
@@ -570,9 +571,9 @@ def test_drift_and_preferred_columns_are_found():
 
 def habits(model, films, studies, rng):
     """Return p of drift over four parts of a session, and of preferred columns, of one reader in each study."""
-    tastes, p = model.reader_preferences(1, rng), {"drift": [], "columns": []}
+    preferences, p = model.reader_preferences(1, rng), {"drift": [], "columns": []}
     for _ in range(studies):
-        found = model.study(tastes, films, rng)
+        found = model.study(preferences, films, rng)
         parts = np.array_split(found.sample.method[np.argsort(found.order)], 4)
         p["drift"].append(drift([np.bincount(part, minlength=3) for part in parts]))
         p["columns"].append(column_preference(np.bincount(found.column, minlength=3)))
