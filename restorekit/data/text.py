@@ -10,6 +10,7 @@ __all__ = [
     "bounds",
     "difference",
     "finite",
+    "from_to",
     "in_decibels",
     "interval",
     "label",
@@ -85,14 +86,32 @@ def value_of(entry: Any) -> float | None:
     return float(value) if finite(value) else None
 
 
-def number(value: Any, metric: str = "", *, unit: bool = True) -> str:
-    """Return a score as text: dB with 2 decimals and its unit, others with 3; tiny values keep two digits."""
+def number(value: Any, metric: str = "", *, unit: bool = True, more: int = 0) -> str:
+    """Return a score as text: dB with 2 decimals and its unit, others with 3; tiny values keep two digits.
+
+    Args:
+        value: the score; None or NaN: it is not defined.
+        metric: its name.
+        unit: write the unit.
+        more: decimals or digits beyond these.
+    """
     if not finite(value):
         return "not defined"
     decibel = in_decibels(metric)
     tiny = value != 0 and abs(value) < 0.0005 and not decibel
-    text = f"{value:.1e}" if tiny else f"{value:z,.{2 if decibel else 3}f}"  # what is rounded to zero has no sign
+    digits = more + (1 if tiny else 2 if decibel else 3)
+    text = f"{value:.{digits}e}" if tiny else f"{value:z,.{digits}f}"  # what is rounded to zero has no sign
     return text.replace("-", _MINUS) + (" dB" if decibel and unit else "")
+
+
+def from_to(before: Any, after: Any, metric: str = "") -> str:
+    """Return "0.035 to 0.019" for two values of a score, with more decimals where they would read alike."""
+    first = last = ""
+    for more in range(4):
+        first, last = (number(value, metric, more=more) for value in (before, after))
+        if first != last or before == after:
+            break
+    return f"{first} to {last}"
 
 
 def short(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from restorekit.core.words import many
-from restorekit.data.text import bounds, label, listed, number, split_word, value_of
+from restorekit.data.text import bounds, from_to, label, listed, number, split_word, value_of
 from restorekit.evaluation.changes import Change, beyond_words, classify
 from restorekit.evaluation.measures import LEVELS
 from restorekit.runs.runfolder import Json
@@ -23,7 +23,7 @@ def sentence(name: str, metric: Json) -> str:
     if not isinstance(distance, Mapping):
         return "Not known: the measure is not defined for the degraded, the restored or the good images."
     change = classify(metric)
-    values = f"distance {number(distance['degraded'], name)} to {number(distance['restored'], name)}"
+    values = f"distance {from_to(distance['degraded'], distance['restored'], name)}"
     phrases = {
         "nearer": f"Nearer to the good images: {values}.",
         "farther": f"Farther from the good images: {values}.",
@@ -62,8 +62,8 @@ def summary(scores: Json) -> list[str]:
 
 
 def _values(name: str, metric: Json) -> str:
-    degraded, restored, good = (number(value_of(metric.get(kind)), name) for kind in KINDS)
-    return f"({degraded} to {restored}, good images {good})"
+    degraded, restored, good = (value_of(metric.get(kind)) for kind in KINDS)
+    return f"({from_to(degraded, restored, name)}, good images {number(good, name)})"
 
 
 def _beyond(scores: Json) -> list[str]:

@@ -9,6 +9,7 @@ from restorekit.core.words import count, many
 from restorekit.data.text import (
     bounds,
     difference,
+    from_to,
     label,
     number,
     split_word,
@@ -95,7 +96,7 @@ def _restored(name: str, metric: Json, confidence: Any) -> str:
         return f"{what} of the restored images was {with_interval(metric.get('restored'), name, confidence)}."
     interval = bounds(metric.get("gain"), name)
     gained = f" ({within(interval, confidence, 'of the gain')})" if interval else ""
-    values = f"from {number(degraded, name)} to {number(restored, name)}{gained}"
+    values = f"from {from_to(degraded, restored, name)}{gained}"
     change = classify(metric)
     if change.direction == "same":
         return f"No significant difference in {what}: {values}."

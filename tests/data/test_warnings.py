@@ -2,7 +2,7 @@
 
 import pytest
 
-from restorekit.data.text import difference, number
+from restorekit.data.text import difference, from_to, number
 from restorekit.data.warnings import data_warnings
 
 
@@ -23,6 +23,23 @@ def test_a_class_of_few_images_is_not_called_none(well: int, sick: int, wanted: 
     found = data_warnings({"splits": {"train": {"a": a, "b": b}}, "synthetic": True})
     (line,) = [line for line in found if line.startswith("Class and domain")]
     assert f"domain b holds {wanted} (" in line
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "metric", "expected"),
+    [
+        (0.035, 0.019, "noise_level", "0.035 to 0.019"),
+        (0.0117, 0.01161, "noise_level", "0.0117 to 0.0116"),
+        (0.012, 0.012, "noise_level", "0.012 to 0.012"),
+        (0.0001234, 0.0001231, "noise_level", "1.234e\u221204 to 1.231e\u221204"),
+        (24.2401, 24.2449, "psnr", "24.240 dB to 24.245 dB"),
+        (None, 1.0, "psnr", "not defined to 1.00 dB"),
+    ],
+)
+def test_two_values_that_differ_read_differently(
+    before: float | None, after: float, metric: str, expected: str
+) -> None:
+    assert from_to(before, after, metric) == expected
 
 
 def test_zero_has_one_sign() -> None:

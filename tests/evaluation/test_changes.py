@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restorekit.data.text import label, number
+from restorekit.data.text import from_to, label, number
 from restorekit.evaluation.changes import classify
 from restorekit.reports import distance_sentences, findings
 
@@ -52,8 +52,7 @@ def side(entry: dict[str, Any]) -> int | None:
 def test_a_sentence_about_a_metric_agrees_with_the_interval_of_the_gain(metric: dict[str, Any]) -> None:
     (result,) = findings.score_sentences({"metrics": {"psnr": metric}, "confidence": 0.95})
     degraded, restored, gain = (metric[kind]["value"] for kind in ("degraded", "restored", "gain"))
-    assert number(degraded, "psnr") in result
-    assert number(restored, "psnr") in result
+    assert from_to(degraded, restored, "psnr") in result
     where = side(metric["gain"])
     no_change = where == 0 or (where is None and degraded == restored)
     assert ("No significant difference" in result) is no_change
@@ -71,8 +70,8 @@ def test_a_sentence_about_a_metric_agrees_with_the_interval_of_the_gain(metric: 
 def test_the_headline_agrees_with_the_table_of_good_images(metrics: dict[str, Any]) -> None:
     sentences = distance_sentences.summary({"metrics": metrics})
     for name, metric in metrics.items():
-        before, after, aim = (number(metric[kind]["value"], name) for kind in distance_sentences.KINDS)
-        shown = f"{label(name)} ({before} to {after}, good images {aim})"
+        before, after, aim = (metric[kind]["value"] for kind in distance_sentences.KINDS)
+        shown = f"{label(name)} ({from_to(before, after, name)}, good images {number(aim, name)})"
         (result,) = (sentence for sentence in sentences if shown in sentence)
         degraded, restored, good = (metric[kind]["value"] for kind in distance_sentences.KINDS)
         gain, distance = side(metric["gain"]), side(metric["distance"])
