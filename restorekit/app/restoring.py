@@ -17,7 +17,7 @@ __all__ = ["show"]
 
 def show(rows: Iterable[Row], display: screen.Files, model: Model, out: Path) -> int:
     """Show rows as they are done, and return how many have an error."""
-    from restorekit.core.words import many
+    from restorekit.core.errors import many
     from restorekit.restoring.restore import PRIVATE
 
     failed = done = skipped = private = 0

@@ -254,7 +254,7 @@ def _short(name: str) -> str:
 
 def scores(summary: Mapping[str, Any]) -> None:
     """Print the scores of a split, and their sentences of the report."""
-    from restorekit.core.words import many
+    from restorekit.core.errors import many
     from restorekit.data.text import percent
     from restorekit.reports import distance_sentences
     from restorekit.reports.findings import score_sentences
@@ -277,7 +277,7 @@ def scores(summary: Mapping[str, Any]) -> None:
 
 def times(summary: Mapping[str, Any]) -> None:
     """Print the scores after each number of passes; the report has the intervals."""
-    from restorekit.core.words import many
+    from restorekit.core.errors import many
 
     rows = []
     for name, curve in summary["curves"].items():

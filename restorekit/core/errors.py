@@ -1,4 +1,4 @@
-"""Every error that restorekit raises on purpose: a record for code, and one line of text.
+"""Every error that restorekit raises on purpose: a record for code, one line of text, and the wording of such lines.
 
 RestorekitError
 ├── RecipeError        a recipe, an option or a command line that cannot be run; holds every error found
@@ -29,8 +29,10 @@ __all__ = [
     "RecipeError",
     "RestorekitError",
     "TrainingError",
+    "count",
     "dotted",
     "either",
+    "many",
     "message_of",
     "nearest",
     "render",
@@ -231,3 +233,13 @@ def either(words: Sequence[str], most: int = 5) -> str:
     """Return alternatives: "a, b or c"; of more than `most`, the number of the others."""
     shown = [*words[:most], *([f"another {len(words) - most}"] if len(words) > most else [])]
     return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def count(value: Any) -> str:
+    """Return a count with thousands apart, or "not known"."""
+    return f"{value:,}" if isinstance(value, int) else "not known"
+
+
+def many(number: Any, what: str) -> str:
+    """Return a count of things that are named in the singular: "1 image", "1,200 images"."""
+    return f"{count(number)} {what}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from restorekit.core.words import count
+from restorekit.core.errors import count
 from restorekit.data.text import number, percent, with_interval
 from restorekit.evaluation.intervals import ALIKE
 

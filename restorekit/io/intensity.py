@@ -10,9 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from restorekit.core.errors import DataError, message_of
+from restorekit.core.errors import DataError, many, message_of
 from restorekit.core.formats import Intensity
-from restorekit.core.words import many
 
 __all__ = [
     "DEPTHS",

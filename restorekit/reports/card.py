@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from restorekit.core.errors import DataError
-from restorekit.core.words import count, many
+from restorekit.core.errors import DataError, count, many
 from restorekit.data import text
 from restorekit.data.text import label, number, titled, value_of
 from restorekit.evaluation import gallery

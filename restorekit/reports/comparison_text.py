@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from restorekit.core.errors import count
 from restorekit.core.tasks import Task
-from restorekit.core.words import count
 from restorekit.data.text import difference, finite, label, listed, number, percent
 from restorekit.data.warnings import class_and_source, few_images
 from restorekit.evaluation.changes import beyond_words

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from restorekit.core.words import count, many
+from restorekit.core.errors import count, many
 from restorekit.recipes.recipe import FREE
 from restorekit.runs.runfolder import Json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restorekit.core.words import many
+from restorekit.core.errors import many
 from restorekit.data.text import bounds, from_to, label, listed, number, split_word, value_of
 from restorekit.evaluation.changes import Change, beyond_words, classify
 from restorekit.evaluation.measures import LEVELS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from restorekit.core.words import count, many
+from restorekit.core.errors import count, many
 from restorekit.data.text import (
     bounds,
     difference,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restorekit.core.words import count, many
+from restorekit.core.errors import count, many
 from restorekit.data import text
 from restorekit.reports import findings
 

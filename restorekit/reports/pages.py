@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restorekit.core.words import count, many
+from restorekit.core.errors import count, many
 from restorekit.data.text import difference, finite, label, listed, number, percent
 from restorekit.evaluation import gallery
 from restorekit.evaluation.class_predictions import (

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from restorekit.core.errors import DataError
+from restorekit.core.errors import DataError, count
 from restorekit.core.tasks import Task
-from restorekit.core.words import count
 from restorekit.data import text
 from restorekit.data import warnings as data_warnings
 from restorekit.data.targets import predicted_text, read_target, target_text, truths

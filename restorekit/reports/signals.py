@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from restorekit.core.words import count
+from restorekit.core.errors import count
 from restorekit.data.text import finite, label, number
 from restorekit.reports import figures
 from restorekit.runs.runfolder import Json

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
-from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
+from restorekit.core.errors import STOPPING, DataError, RestorekitError, many, message_of
 from restorekit.core.formats import Format
-from restorekit.core.words import many
 from restorekit.io.filetypes import FORMATS, SUFFIXES, format_by_name
 from restorekit.restoring.contract import FileModel
 from restorekit.restoring.inputs import ARCHIVE, Archive, Source, sources
