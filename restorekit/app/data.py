@@ -150,12 +150,12 @@ def _show(found: Checkup, out: Path, looked: _Looked) -> None:
         dict.fromkeys(n for domains in found.tables.values() for c in domains.values() for n in c["classes"])
     )
     sides = [counts for domains in found.tables.values() for counts in domains.values()]
-    ends = ["min", "median", "max"] if any("quantity" in counts for counts in sides) else []
+    ends = ["min", "median", "max"] if any("target" in counts for counts in sides) else []
     rows = []
     for split, domains in found.tables.items():
         for domain, counts in domains.items():
             known = [str(counts["classes"].get(name, 0)) for name in classes]
-            known += [f"{counts['quantity'][end]:g}" if "quantity" in counts else "-" for end in ends]
+            known += [f"{counts['target'][end]:g}" if "target" in counts else "-" for end in ends]
             rows.append([split, domain, "", str(counts["images"]), *known, str(counts["groups"] or "-")])
             for source, row in counts["sources"].items():
                 shares = [*(str(row.get(name, 0)) for name in classes), *("" for _ in ends)]

@@ -80,7 +80,7 @@ class Checkup:
     depths: Mapping[str, int]
     tables: Mapping[str, Any]
     """Images by split, domain, class and source, as data.json of a run holds them; where targets are numbers, also
-    "quantity": how many are known, the least, the median and the greatest."""
+    "target": how many are known, the least, the median and the greatest."""
     associations: Mapping[str, float]
     """Cramér's V of each two of class, domain, source and split."""
     unchecked: tuple[str, ...] = field(default=())
@@ -495,7 +495,7 @@ def _target_counts(items: Sequence[Item]) -> dict[str, Any]:
     if not numbers:
         return {}
     ends = {"min": min(numbers), "median": float(np.median(numbers)), "max": max(numbers)}
-    return {"quantity": {"known": len(numbers), **ends}}
+    return {"target": {"known": len(numbers), **ends}}
 
 
 def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, classifies: bool) -> list[str]:

@@ -110,7 +110,7 @@ def test_numbers_are_a_quantity_and_are_summed_up(base: Path) -> None:
     poor = found.tables["train"]["poor"]
     ages = [20.5 + at for at in range(1, 48) if at // 2 % 4 < 2 and at // 16 % 2 == 0]
     assert poor["classes"] == {}
-    assert poor["quantity"] == {"known": len(ages), "min": ages[0], "median": np.median(ages), "max": ages[-1]}
+    assert poor["target"] == {"known": len(ages), "min": ages[0], "median": np.median(ages), "max": ages[-1]}
     assert not any(pair.startswith("class") for pair in found.associations)
 
 
@@ -122,7 +122,7 @@ def test_numbers_are_a_quantity_and_are_summed_up(base: Path) -> None:
 def test_other_labels_are_classes(base: Path, label: Callable[[int], str]) -> None:
     relabelled(base, label)
     tables = checked(base).tables
-    assert all("quantity" not in counts for domains in tables.values() for counts in domains.values())
+    assert all("target" not in counts for domains in tables.values() for counts in domains.values())
     assert tables["train"]["poor"]["classes"]
 
 

@@ -111,10 +111,10 @@ def main() -> None:
         process, memory = command(given, out), list[tuple[int, int]]()
         noting = threading.Thread(target=watched, args=(process, out, memory))
         noting.start()
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         noting.join()
         seconds = perf_counter() - began
-        print(said.strip())
+        print(output.strip())
         assert process.returncode == 3
         found = rows(out)
         sources = [Path(row["file"]).name for row in found]

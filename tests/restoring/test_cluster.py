@@ -331,8 +331,8 @@ def test_a_stopped_command_leaves_no_process_and_goes_on(tmp_path: Path, stop: s
         sleep(0.2)
     started = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, stop) if stop == signal.SIGINT else process.kill()  # a terminal interrupts the whole group
-    _, said = process.communicate(timeout=300)
-    assert "Traceback" not in said
+    _, output = process.communicate(timeout=300)
+    assert "Traceback" not in output
     psutil.wait_procs(started, timeout=300)
     assert [one for one in started if one.is_running()] == []
     done = len(table(out))

@@ -106,13 +106,13 @@ def test_a_second_call_and_lost_files(tmp_path: Path, monkeypatch: pytest.Monkey
         assert restored(Path("in"), out) == good
     (out / "a.png").unlink()
     (out / "b.png.mask.png").unlink()
-    said: list[str] = []
-    list(restore_files(model(), picture(Path("c.png")), out, report=said.append))
+    reported: list[str] = []
+    list(restore_files(model(), picture(Path("c.png")), out, report=reported.append))
     assert sorted(path.name for path in out.iterdir()) == ["b.png", "c.png", "c.png.mask.png", "restored.csv"]
     with (out / "restored.csv").open(newline="") as stream:
         masks = {Path(row["written"]).name: Path(row["mask"]).name for row in csv.DictReader(stream)}
     assert masks == {"b.png": "", "c.png": "c.png.mask.png"}
-    assert len(said) == 2
+    assert len(reported) == 2
     (out / "b.png.mask.png").write_text("mine")
     (row,) = restore_files(model(), Path("in/b.png"), out)
     assert "b.png.mask.png, which restorekit did not write" in row.error

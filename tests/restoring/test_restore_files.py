@@ -60,14 +60,14 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 def call(made: Model, inputs: Any, out: Path, **options: Any) -> tuple[dict[str, Row], list[str]]:
-    """Return the rows by source, and what was said of the whole call."""
-    said: list[str] = []
-    rows = list(restore_files(made, inputs, out, report=said.append, **options))
+    """Return the rows by source, and what was reported of the whole call."""
+    reported: list[str] = []
+    rows = list(restore_files(made, inputs, out, report=reported.append, **options))
     kept = [row for row in table(out) if row["written"]]
     files = {path.resolve() for path in out.rglob("*") if path.is_file() and path.name != "restored.csv"}
     assert {Path(row["written"]).resolve() for row in kept} <= files, "every row has its file"
     assert len({row["written"] for row in kept}) == len(kept), "no file has two rows"
-    return {row.file: row for row in rows}, said
+    return {row.file: row for row in rows}, reported
 
 
 class Panic(BaseException):
@@ -196,9 +196,9 @@ def test_a_source_that_was_moved_is_refused_until_its_old_result_is_deleted(made
     found, _ = call(made, tmp_path / "B", tmp_path / "out")
     assert all(path in found[source].error for path in (source, target, str(tmp_path / "A" / "x.png")))
     Path(target).unlink()
-    found, said = call(made, tmp_path / "B", tmp_path / "out")
+    found, reported = call(made, tmp_path / "B", tmp_path / "out")
     assert (found[source].written, found[source].error) == (target, "")
-    assert len(said) == 1, "the row of the deleted file is removed, and that is said"
+    assert len(reported) == 1, "the row of the deleted file is removed, and that is reported"
 
 
 def test_the_table_of_version_1_0_0_is_taken_over(made: Model, tmp_path: Path) -> None:
@@ -224,9 +224,9 @@ def test_inputs_named_twice_are_restored_once(made: Model, tmp_path: Path) -> No
     (tmp_path / "other" / "a.png").symlink_to(home / "sub" / "a.png")
     twice = str(home / "sub" / ".." / "sub" / "a.png")
     inputs = [home / "sub", home / "sub" / "a.png", home, tmp_path / "other", twice]
-    found, said = call(made, inputs, tmp_path / "out")
+    found, reported = call(made, inputs, tmp_path / "out")
     assert [row.error for row in found.values()] == [""]
-    assert any("4" in line for line in said)
+    assert any("4" in line for line in reported)
     assert len(table(tmp_path / "out")) == 1
 
 
@@ -254,9 +254,9 @@ def test_what_restoring_wrote_is_no_input(made: Model, tmp_path: Path, other: bo
     picture(scans / "new.png")
     if other:  # a second output folder, so that only the table of the first says what was written
         out = tmp_path / "second"
-    found, said = call(made, scans, out)
+    found, reported = call(made, scans, out)
     assert set(found) == {str(scans / "a.png"), str(scans / "new.png")}
-    assert any("restored.csv" in line for line in said)
+    assert any("restored.csv" in line for line in reported)
     assert not (out / "restored").exists()
     with pytest.raises(DataError, match=r"a\.png"):
         call(made, scans / "restored" / "a.png", tmp_path / "third")
@@ -288,9 +288,9 @@ def test_a_file_that_is_gone_may_be_written_by_another_source(made: Model, tmp_p
     out = tmp_path / "out"
     call(made, picture(tmp_path / "A" / "a.png"), out)
     (out / "a.png").unlink()
-    found, said = call(made, picture(tmp_path / "B" / "a.png"), out)
+    found, reported = call(made, picture(tmp_path / "B" / "a.png"), out)
     assert [row.error for row in found.values()] == [""]
-    assert any(line.startswith(f"{out / 'restored.csv'}: 1 ") for line in said)
+    assert any(line.startswith(f"{out / 'restored.csv'}: 1 ") for line in reported)
     assert [row["file"] for row in table(out)] == [str(tmp_path / "B" / "a.png")]
 
 
@@ -402,10 +402,10 @@ def test_files_that_are_not_read_are_reported_with_their_count(made: Model, tmp_
     for name in ("b.jp2", "c.jp2", "d.heic"):
         (tmp_path / "in" / name).write_bytes(b"no image")
     (tmp_path / "in" / "notes.txt").write_text("no image")
-    _, said = call(made, tmp_path / "in", tmp_path / "out")
-    assert any("b.jp2" in line and " 2 " in line for line in said)
-    assert any("d.heic" in line for line in said)
-    assert not any("notes.txt" in line for line in said)
+    _, reported = call(made, tmp_path / "in", tmp_path / "out")
+    assert any("b.jp2" in line and " 2 " in line for line in reported)
+    assert any("d.heic" in line for line in reported)
+    assert not any("notes.txt" in line for line in reported)
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,11 @@ def test_one_file_is_counted_in_the_singular(made: Model, tmp_path: Path) -> Non
     one, out = picture(tmp_path / "in" / "a.png"), tmp_path / "in" / "restored"
     (tmp_path / "in" / "b.jp2").write_bytes(b"")
     call(made, one, out)
-    _, said = call(made, [tmp_path / "in", one], out)
-    assert sorted(line.removeprefix(f"{tmp_path / 'in'}: ")[:7] for line in said) == ["1 file ", "1 file ", "1 file "]
+    _, reported = call(made, [tmp_path / "in", one], out)
+    assert sorted(line.removeprefix(f"{tmp_path / 'in'}: ")[:7] for line in reported) == [
+        "1 file ",
+        "1 file ",
+        "1 file ",
+    ]
     with pytest.raises(DataError, match=r"\(1 file there"):
         list(restore_files(made, out, tmp_path / "other"))

@@ -13,16 +13,20 @@ def run(tmp_path):
     return tmp_path
 
 
-def said(*args):
+def printed(*args):
     done = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output.splitlines()
 
 
 def test_the_best_come_first(run):
-    assert said(run) == ["200  psnr  22.25"]
-    assert said(run, "--top", 9) == ["200  psnr  22.25", "300  psnr  21", "100  psnr  20.5"]
-    assert said(run, "--score", "mae", "--lowest", "--top", 9) == ["200  mae  0.2", "400  mae  0.25", "100  mae  0.3"]
+    assert printed(run) == ["200  psnr  22.25"]
+    assert printed(run, "--top", 9) == ["200  psnr  22.25", "300  psnr  21", "100  psnr  20.5"]
+    assert printed(run, "--score", "mae", "--lowest", "--top", 9) == [
+        "200  mae  0.2",
+        "400  mae  0.25",
+        "100  mae  0.3",
+    ]
 
 
 def test_missing_table_is_one_error(run, tmp_path):
