@@ -218,6 +218,8 @@ class Weights(_Model):
     map: dict[str, str | None] = {}
     """Beginnings of the file's names, and what stands there instead, such as `{model.: ab.generator.}`; the longest
     that fits counts. Null: what begins so is left out."""
+    partial: bool = False
+    """Tensors of a network that the file lacks keep their values; false: they are an error."""
 
     @model_validator(mode="before")
     @classmethod

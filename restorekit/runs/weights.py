@@ -113,13 +113,17 @@ def load_weights(spec: Recipe, nets: Nets, tensors: Mapping[str, Tensor]) -> Non
     known = {_network(name) for name in own}
     if spec.nets.weights is not None and not spec.nets.weights.map and not any(_network(n) in known for n in tensors):
         tensors = {f"{GENERATOR}.{name}": tensor for name, tensor in tensors.items()}
-    begun = {_network(name) for name in tensors}
+    whole = spec.nets.weights is None or not spec.nets.weights.partial
+    begun = {_network(name) for name in tensors} if whole else set()
     for name in sorted({*(name for name in own if _network(name) in begun), *tensors}):
         got = tuple(tensors[name].shape) if name in tensors else "nothing"
         must = tuple(own[name].shape) if name in own else "nothing"
         if got != must:
             listed = ", ".join(dict.fromkeys(map(_network, own)))
-            why = f"{name} is {got} in the file, {must} in the networks ({listed}); nets.weights.map renames"
+            hint = "nets.weights.map renames"
+            if name not in tensors:
+                hint += ", and nets.weights.partial: true keeps what the file lacks"
+            why = f"{name} is {got} in the file, {must} in the networks ({listed}); {hint}"
             raise IncompatibleRecipeError(spec, (AT, why))
     nets.load_state_dict({**own, **tensors})
 

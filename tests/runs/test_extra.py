@@ -552,6 +552,22 @@ def test_a_run_begins_with_the_weights_of_a_file(build_run: Build, tmp_path: Pat
     same_weights(run, again)
 
 
+def test_partial_weights_leave_the_rest_as_it_was_drawn(build_run: Build, tmp_path: Path) -> None:
+    drawn = build_run(folder="drawn", **on_truth()).nets.state_dict()
+    names = sorted(name for name in drawn if name.startswith("ab.generator."))
+    given = {name: torch.full_like(drawn[name], 0.5) for name in names[::2]}
+    save_file(given, tmp_path / "some.safetensors")
+    weights = {"file": str(tmp_path / "some.safetensors")}
+    with pytest.raises(RecipeError, match=r"nothing in the file.*partial: true"):
+        build_run(folder="whole", **on_truth(nets__weights=weights))
+    begun = build_run(folder="partial", **on_truth(nets__weights={**weights, "partial": True})).nets.state_dict()
+    for name, value in drawn.items():
+        assert torch.equal(begun[name], given.get(name, value)), name
+    save_file({**given, "ab.generator.other": torch.zeros(1)}, tmp_path / "some.safetensors")
+    with pytest.raises(RecipeError, match=r"ab\.generator\.other is \(1,\) in the file, nothing in the networks"):
+        build_run(folder="unknown", **on_truth(nets__weights={**weights, "partial": True}))
+
+
 def test_weights_that_do_not_fit_are_named(build_run: Build, tmp_path: Path) -> None:
     _, file = given_weights(build_run, tmp_path, ".safetensors")
     wanted: list[tuple[Any, str]] = [
