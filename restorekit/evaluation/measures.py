@@ -71,6 +71,8 @@ _STRONGEST = 0.3
 """Share of the blocks, those with the strongest edges, in which blur is seen."""
 _ABOVE_NOISE = 4
 """How often what noise adds to an edge's energy must be in it."""
+_NEAR = 2
+"""Blocks to each side whose noise counts as that of a block: noise differs slowly from place to place."""
 _MOST_BLUR = 25.0
 """Ten times the wider Gaussian: above it, the two views hardly differ."""
 _STRIP = 64
@@ -153,16 +155,18 @@ def blur(look: Look) -> float:
 
     Edges are seen through two Gaussians, as in re-blur methods (Zhuo and Sim 2011, doi:10.1016/j.patcog.2011.03.009).
     The energy of the gradient of a step with blur s is as 1 / sqrt(s^2 + g^2), g being the Gaussian's, so the ratio of
-    the two energies gives s. What noise of the measured strength adds to them is taken away first. The energies are
-    summed over the third of the blocks of 16 x 16 with the strongest edges, without the sharpest and the softest tenth
-    of them, and none counts more than twice the middle one: a letter on a soft film does not make it sharp. Soft
-    anatomy without any sharp edge counts as blurred; halos of a sharpening give 0. Not defined where no edge rises
-    above the noise.
+    the two energies gives s. What the noise around a block of 16 x 16 adds to its energies is taken away first. They
+    are summed over the third of the blocks with the strongest edges, without the sharpest and the softest tenth of
+    them, and none counts more than twice the middle one: a letter on a soft film does not make it sharp. Soft anatomy
+    without any sharp edge counts as blurred; halos of a sharpening give 0. Not defined where no edge rises above the
+    noise.
     """
-    added = [look.once(noise) ** 2 * unit for unit in _noise_edges()]
-    narrow, wide = (energy - more for energy, more in zip(_edges(look.x), added, strict=True))
+    energies = _edges(look.x)
+    around = _noise_around(look, energies[0].shape)
+    added = [around * unit for unit in _noise_edges()]
+    narrow, wide = (energy - more for energy, more in zip(energies, added, strict=True))
     some, strong = np.quantile(wide, (1 - _STRONGEST, 0.95))
-    chosen = wide >= max(some, 0.1 * strong, _ABOVE_NOISE * added[1], (STEP / 16) ** 2)
+    chosen = wide >= np.maximum(_ABOVE_NOISE * added[1], max(some, 0.1 * strong, (STEP / 16) ** 2))
     if not chosen.any():
         return math.nan
     narrow, wide = np.maximum(narrow[chosen], 0), wide[chosen]
@@ -333,6 +337,20 @@ def _sigmas(x: Gray, side: int) -> Values:
     for blocks, lines in ((found, x), (found.T, x.T)):
         blocks[: _margin(lines) // side] = np.nan
         blocks[max(0, -(-(len(lines) - 2 - _margin(lines[::-1])) // side)) :] = np.nan
+    return found
+
+
+def _noise_around(look: Look, shape: tuple[int, ...]) -> Values:
+    """Return the variance of the noise around each of (rows, columns) blocks; where none is known, that of `noise`."""
+    known, whole = look.once(block_noise), look.once(noise)
+    middle = np.nanmedian(known) if np.isfinite(known).any() else 0.0
+    rows, columns = ((_NEAR, _NEAR + of - n) for of, n in zip(shape, known.shape, strict=True))
+    padded = np.pad(known, (rows, columns), constant_values=np.nan)
+    side = 2 * _NEAR + 1
+    near = np.lib.stride_tricks.sliding_window_view(padded, (side, side)).reshape(*shape, side**2).copy()
+    near[np.isnan(near).all(axis=-1)] = middle
+    coarse = whole**2 - middle**2  # what blocks do not show, where JPEG took the finest noise
+    found: Values = np.nanmedian(near, axis=-1) ** 2 + coarse
     return found
 
 

@@ -78,6 +78,15 @@ def test_blur_of_a_step_is_its_gaussian(sigma, noise):
     assert measure(x)["blur"] == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.parametrize("sigma", [1, 2, 4])
+@pytest.mark.parametrize("most", [0.04, 0.08, 0.16])
+def test_blur_is_right_where_noise_is_eight_times_that_of_other_places(sigma, most):
+    rows = np.repeat(np.tile([0.3, 0.7], 4), 64)
+    x = gaussian_filter(np.repeat(rows[:, None], 512, 1), sigma)
+    uneven = noisy(x, np.geomspace(most / 8, most, 512))
+    assert measure(uneven)["blur"] == pytest.approx(sigma, rel=0.2)
+
+
 def test_blur_of_a_sharp_step_is_small_and_of_no_edge_undefined():
     assert measure(step())["blur"] < 0.3
     assert math.isnan(measure(FLAT)["blur"])

@@ -153,7 +153,8 @@ def wilson(share: float, size: float, quantile: float | None = None) -> tuple[fl
     z = float(stats.norm.ppf(1 - LEVEL / 2)) if quantile is None else quantile
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     reach = z * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) / (1 + z**2 / size)
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    # Rounding may take 0 and 1 out of their own interval.
+    return min(share, max(0.0, centre - reach)), max(share, min(1.0, centre + reach))
 
 
 def bradley_terry(sample: Sample) -> tuple[list[Estimate], bool]:

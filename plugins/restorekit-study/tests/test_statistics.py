@@ -170,6 +170,12 @@ def test_interval_of_one_reader_is_wilsons():
     assert wilson(0.2, 50) == pytest.approx(proportion_confint(10, 50, method="wilson"))
 
 
+@pytest.mark.parametrize("size", range(1, 50))
+def test_interval_of_a_share_of_0_or_1_holds_it(size):
+    assert wilson(0, size)[0] == 0
+    assert wilson(1, size)[1] == 1
+
+
 def test_interval_of_readers_who_share_no_film_is_the_t_test_of_their_ratios():
     rng = np.random.default_rng(0)
     sample = PreferenceModel((0, 1), reader_spread=0.5).study(rng.normal(0, 0.5, (5, 2)), 200, rng, common=0).sample
