@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
+import pywt
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import ndimage
+from scipy import ndimage, stats
 from skimage import exposure, restoration
 from torch import Tensor
 
@@ -26,20 +27,30 @@ Image = NDArray[np.float32]
 """One channel (*S) in [0, 1]."""
 FAINTEST = 1e-6
 """Values below which nothing is divided in a deconvolution."""
+ROUNDING = 1e-6
+"""Wavelet coefficients up to this are of constant values, as of padding."""
 
 
 class ByChannel(Restorer):
-    """A method for single channels in [0, 1], applied to every channel of every image."""
+    """A method for single channels in [0, 1] of `least` axes or more, applied to every channel of every image."""
 
-    def __init__(self, method: Callable[[Image], Any], halo: int | None = None) -> None:
-        self.method, self.halo = method, halo
+    def __init__(self, method: Callable[[Image], Any], halo: int | None = None, least: int = 1) -> None:
+        self.method, self.halo, self.least = method, halo, least
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return the images (B, C, *S); what the method takes beyond [-1, 1] is cut."""
         unit = ((image.detach().cpu().float() + 1) / 2).numpy()
-        made = np.stack([np.stack([self.method(channel) for channel in one]) for one in unit])
+        made = np.stack([np.stack([self._made(channel) for channel in one]) for one in unit])
         whole = torch.from_numpy(np.ascontiguousarray(made, dtype=np.float32))
         return Output((whole * 2 - 1).clamp(-1, 1).to(image.device))
+
+    def _made(self, channel: Image) -> Any:
+        """Return a channel restored; a volume of one slice as an image, else it would be its own neighbour."""
+        flat = channel
+        for axis in range(channel.ndim - 1, -1, -1):
+            if channel.shape[axis] == 1 and flat.ndim > self.least:
+                flat = flat.squeeze(axis)
+        return self.method(flat).reshape(channel.shape)
 
 
 def _plane(name: str, domain: Domain, dims: tuple[int, ...]) -> None:
@@ -90,7 +101,7 @@ def nlm(
             x, patch_size=patch, patch_distance=distance, h=strength * sigma, sigma=sigma, fast_mode=True
         )
 
-    return ByChannel(method)
+    return ByChannel(method, least=2)
 
 
 def wavelet(domain: Domain) -> Restorer:
@@ -118,7 +129,7 @@ def median(domain: Domain, *, size: Annotated[int, Field(ge=3, le=31)] = 3) -> R
     """
     if size % 2 == 0:
         raise RecipeError(f"restorer 'median': size must be odd; got {size}", option="size")
-    return ByChannel(lambda x: ndimage.median_filter(x, size=size, mode="mirror"), halo=size // 2)
+    return ByChannel(lambda x: ndimage.median_filter(x, size=size, mode="mirror"), halo=size // 2, least=2)
 
 
 def richardson_lucy(
@@ -176,12 +187,18 @@ def clahe(
             return x
         return exposure.equalize_adapthist(x, kernel_size=[max(1, n // tiles) for n in x.shape], clip_limit=clip)
 
-    return ByChannel(method)
+    return ByChannel(method, least=2)
 
 
 def _noise(x: Image) -> float:
-    """Return the standard deviation of the noise by the median of the finest wavelet coefficients (Donoho 1994)."""
-    if min(x.shape) < 2 or x.min() == x.max():
+    """Return the standard deviation of the noise by the median of the finest wavelet coefficients (Donoho 1994).
+
+    As scikit-image's estimate_sigma, which leaves out coefficients that are 0, as of black padding, but not those of
+    padding with other values, which are 0 up to rounding.
+    """
+    x = x.squeeze()
+    if min(x.shape, default=0) < 2:
         return 0.0
-    found = float(restoration.estimate_sigma(x))
-    return found if np.isfinite(found) else 0.0
+    detail = np.abs(pywt.dwtn(x, "db2")["d" * x.ndim])
+    detail = detail[detail > ROUNDING]
+    return float(np.median(detail) / stats.norm.ppf(0.75)) if detail.size else 0.0

@@ -42,6 +42,33 @@ def test_denoisers_bring_a_noisy_image_nearer_to_the_truth(name: str, dims: int)
     assert error(make(name, dims).restore(image).image, clean) < 0.7 * error(image, clean)
 
 
+@pytest.mark.parametrize("name", ["wavelet", "nlm"])
+@pytest.mark.parametrize("value", [-1.0, -0.2, 0.0, 1.0, None])
+def test_noise_is_removed_whatever_the_image_is_padded_with(name: str, value: float | None) -> None:
+    clean, image = noisy()
+    size = image.shape[2:]
+    padded = torch.full((1, 1, size[0] + 60, size[1] + 60), value or 0.0)
+    padded[..., 30:-30, 30:-30] = image
+    if value is None:  # its own border, as `fit: pad` pads
+        padded = nd.pad(image, [(30, 30)] * 2, "replicate")
+    made = nd.crop(make(name).restore(padded).image, [30, 30], size)
+    assert error(made, clean) < 0.7 * error(image, clean)
+
+
+@pytest.mark.parametrize("name", ["tv", "wavelet", "median", "nlm", "clahe"])
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_a_volume_of_one_slice_is_restored_as_an_image(name: str, axis: int) -> None:
+    _, image = noisy()
+    wanted = make(name).restore(image).image
+    assert torch.equal(make(name, 3).restore(image.unsqueeze(axis)).image, wanted.unsqueeze(axis))
+
+
+def test_noise_of_a_single_row_is_removed() -> None:
+    clean, image = noisy(1)
+    row, wanted = make("wavelet").restore(image.unsqueeze(2)).image, make("wavelet", 1).restore(image).image
+    assert error(row[:, :, 0], wanted) < 0.1 * error(image, clean)
+
+
 def test_tv_is_scikit_images_on_values_from_0_to_1() -> None:
     _, image = noisy()
     unit = (image[0, 0].double().numpy() + 1) / 2
