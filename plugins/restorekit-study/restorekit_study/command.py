@@ -439,8 +439,8 @@ def _readers(text: str) -> list[str]:
     for name in names:
         if not name.strip("-_") or not all(one.isalpha() or one in "0123456789-_" for one in name):
             raise RecipeError(f"--readers: got {name!r}; names are of letters, digits, - and _, with commas between")
-    if len(set(names)) < len(names):
-        raise RecipeError(f"--readers: a name is there twice in {text}")
+    if len({name.casefold() for name in names}) < len(names):  # a reader's page is a file of that name
+        raise RecipeError(f"--readers: a name is there twice in {text}; names must differ in more than case")
     return names
 
 

@@ -370,6 +370,7 @@ def test_planner_of_areas_counts_films_of_each_class(example):
     [
         (["--queries", 100], "--queries"),
         (["--readers", "anna,anna"], "--readers"),
+        (["--readers", "anna,Anna"], "--readers"),
         (["--readers", "\u00b2"], "--readers"),
         (["--margin", "nan"], "--margin"),
         (["--margin", 0], "--margin"),
