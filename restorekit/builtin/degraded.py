@@ -42,7 +42,7 @@ class Degraded(WrappedDataset):
         target = None if sample.target is None else _cut(sample.target[None], scale)
         assert image is not None
         return Sample(
-            image=self.degradation.apply(image, drawn, chance),
+            image=self.degradation.apply(image.clone(), drawn, chance),  # one in place must not change the truth
             truth=image if truth is None else truth,
             mask=mask,
             target=None if target is None else target[0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
@@ -141,7 +141,7 @@ class Passes:
         """Return the share of a value in its mean over all batches of the step; the sum over them is the term.
 
         Raises:
-            RecipeError: if a tensor is neither a scalar nor a value for each image.
+            RecipeError: if a tensor is neither a scalar nor a value for each image, or there is something else.
         """
         if value is None:
             return None
@@ -156,6 +156,8 @@ class Passes:
         if isinstance(value, Tensor):
             every = PerImage(value, self.known("image", "a"))
             return self.mean(every) if value.ndim else value / len(self._batches)
+        if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+            raise RecipeError(f"a loss must return a tensor, several or None; got a {type(value).__name__}")
         means = [mean for one in value if (mean := self.mean(one)) is not None]
         return sum(means[1:], means[0]) if means else None
 

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from restorekit.core.errors import CheckpointError
+from restorekit.core.errors import CheckpointError, PluginError
 from restorekit.core.types import Batch, Output
 
-__all__ = ["Restorer"]
+__all__ = ["FAR", "Restorer", "require_images", "restore_checked"]
+
+FAR = 1.5
+"""Values of images beyond -FAR and FAR are not of [-1, 1]; interpolation takes values beyond it by less than that."""
 
 
 class Restorer(ABC):
@@ -87,3 +90,38 @@ class Restorer(ABC):
         Returns:
             The images (B, C, *scale*S) in [-1, 1]; `prediction` as of `TaskHead.predict`, or None.
         """
+
+
+def restore_checked(
+    restorer: Restorer, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None
+) -> Output:
+    """Return what a restorer makes of images, whose arguments are those of `Restorer.restore`.
+
+    Raises:
+        PluginError: if that is no `Output`, or its images are not as `require_images` states.
+    """
+    output = restorer.restore(image, summary, rng)
+    name = type(restorer).__name__
+    if not isinstance(output, Output):
+        raise PluginError(f"{name}: restore must return an Output; got a {type(output).__name__}")
+    require_images(name, output.image, image, restorer.scale)
+    return output
+
+
+def require_images(name: str, made: object, image: Tensor, scale: int) -> None:
+    """Require that what is made of images (B, C, *S) are images (B, C, *scale*S) in [-1, 1].
+
+    Values that are not finite pass: who scores or writes an image refuses them, and names it. Values as far beyond the
+    range as those of the images are no error of what kept them.
+
+    Raises:
+        PluginError: naming what made them, what was got and what is allowed.
+    """
+    if not isinstance(made, Tensor):
+        raise PluginError(f"{name}: must make a tensor; got a {type(made).__name__}")
+    must = (*image.shape[:2], *(n * scale for n in image.shape[2:]))
+    if tuple(made.shape) != must:
+        raise PluginError(f"{name}: must make {must} of {tuple(image.shape)}; got {tuple(made.shape)}")
+    most = float(made.abs().max())
+    if most > max(FAR, float(image.abs().max())):
+        raise PluginError(f"{name}: images must lie in [-1, 1]; got values to {most:.3g}; end with tanh, or clamp them")

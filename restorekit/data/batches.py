@@ -166,13 +166,12 @@ def _load(
     if sample.target is not None:
         layers.append(_Layer(_classes_of(sample, side, data.scale // own, record.key), data.scale))
     intensity = sample.intensity
+    _check_sizes(layers, record.key)
     if data.window is None:
         load = data.augment.load if shared is not None else 1.0
         size = [round(n * load) for n in data.size]
         intensity = _spaced(intensity, _ratios(sample.image.shape[1:], [n * own for n in size], data.fit))
         layers = [layer.fitted(size, data) for layer in layers]
-    else:
-        _check_sizes(layers, record.key)
     known = None if summary is None else summary(layers[0].image[None])
     of_truth = None
     if summary is not None and data.b_is_truth and sample.truth is not None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError, RestorekitError, either
 from restorekit.core.formats import Depths
+from restorekit.core.restorer import FAR
 from restorekit.core.tasks import Target, Task
 from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.data.image_facts import Facts, Memory, facts_of, remembering
@@ -46,8 +47,6 @@ __all__ = [
 
 SideName = Literal["a", "b"]
 SIDES: tuple[SideName, SideName] = ("a", "b")
-FAR = 1.5
-"""Values of images beyond -FAR and FAR are not of [-1, 1]; interpolation takes values beyond it by less than that."""
 
 
 class MissingTruthError(DataError):
@@ -113,6 +112,8 @@ class Side:
         key = self.record(position).key
         with expecting(self.domain.dims):
             sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
+        if not isinstance(sample, Sample):
+            raise DataError(f"{key}: load must return a Sample; its dataset gives a {type(sample).__name__}")
         _check_values(key, sample)
         self._check_dims(key, sample.image.ndim - 1)
         image = _channels(sample.image, self.domain.channels, key)
@@ -449,12 +450,26 @@ def _alike(splits: Splits) -> Splits:
 
 
 def _check_records(name: SideName, dataset: Dataset) -> None:
+    seen: set[str] = set()
     for record in dataset.records:
         try:
+            _require_texts(record)
             require_utf8(record.key)
             dataset.task.require(record.target, record.key)
+            if record.key in seen:  # scores, comparisons and pairs find an image by its key
+                raise DataError(f"{record.key}: is the key of two images; the keys of a dataset must differ")
+            seen.add(record.key)
         except DataError as error:
             raise DataError(f"data.{name}: {error}") from error
+
+
+def _require_texts(record: Record) -> None:
+    if not isinstance(record, Record):
+        raise DataError(f"the records of a dataset must each be a Record; got {record!r:.60}")
+    for name in ("key", "group", "source"):
+        value = getattr(record, name)
+        if not isinstance(value, str) and (value is not None or name == "key"):
+            raise DataError(f"{record.key}: the {name} of a record must be text; got {value!r}")
 
 
 def _check_tasks(a: Side, b: Side) -> None:

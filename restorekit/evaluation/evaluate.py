@@ -17,6 +17,7 @@ from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import DataError, PluginError
+from restorekit.core.restorer import restore_checked
 from restorekit.core.tasks import HAS_MASK, UNLABELLED, Target, Task
 from restorekit.core.types import Batch, Metric, Output
 from restorekit.data.targets import predicted_text, target_cells, target_text, truths
@@ -53,6 +54,7 @@ __all__ = [
     "measure_good",
     "pictures",
     "restored",
+    "rows_of",
     "score",
     "targets",
 ]
@@ -97,10 +99,10 @@ class _Measured:
         """Measure the images of a batch that a metric can be measured of; the others have no value."""
         places = [i for i, one in enumerate(known) if one]
         if len(places) == len(known):
-            rows = _rows_of(name, metric, image, prediction, batch)
+            rows = rows_of(name, metric, image, prediction, batch)
         elif places:
             predicted = None if prediction is None else prediction[places]
-            rows = _rows_of(name, metric, image[places], predicted, batch.take(places))
+            rows = rows_of(name, metric, image[places], predicted, batch.take(places))
         else:
             rows = None
         self.pending.setdefault((name, which), []).append((rows, known))
@@ -129,27 +131,28 @@ class _Measured:
         self.sources += batch.source or [None] * len(batch.key)
 
 
-def _rows_of(name: str, metric: Metric, image: Tensor, prediction: Tensor | None, batch: Batch) -> Rows:
+def rows_of(name: str, metric: Metric, image: Tensor, prediction: Tensor | None, batch: Batch) -> Rows:
     """Return what a metric measures of a batch.
 
     Raises:
-        PluginError: if that is no row for each image: a single one would be broadcast to all.
+        PluginError: if that is no array of numbers with a row for each image: a single one would be broadcast to all.
     """
-    rows = metric.measure(image, prediction, batch)
-    got = tuple(np.shape(rows))
-    if len(got) != 2 or got[0] != len(batch.key):
-        count = len(batch.key)
+    rows, count = metric.measure(image, prediction, batch), len(batch.key)
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
+        got = rows.dtype if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise PluginError(f"metric {name!r}: measure must return a NumPy array of float64; got {got}")
+    if rows.ndim != 2 or len(rows) != count or not rows.shape[1]:
         raise PluginError(
-            f"metric {name!r}: measure must return ({count}, k), a row for each of {count} images; got {got}"
+            f"metric {name!r}: measure must return ({count}, k), a row for each of {count} images; got {rows.shape}"
         )
-    return rows
+    return rows.astype(np.float64, copy=False)
 
 
 def restored(run: Experiment, batch: Batch) -> Output:
     """Return the restored images of a batch, (B, C, *scale*S), and the predictions."""
     # Random restorers draw by the names of the images alone.
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "restore", *batch.key))
-    return run.restorer.restore(batch.image, batch.summary, rng)
+    return restore_checked(run.restorer, batch.image, batch.summary, rng)
 
 
 def enlarged(image: Tensor, like: Tensor) -> Tensor:
@@ -373,7 +376,7 @@ def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Outpu
     prediction, task = output.prediction, run.images.domains["a"].task
     compared = {"degraded": enlarged(batch.image, output.image)}
     if before and run.baseline is not None:
-        compared["baseline"] = run.baseline.restore(batch.image).image.float()
+        compared["baseline"] = restore_checked(run.baseline, batch.image).image.float()
     for name, metric in seen.metrics.items():
         known = batch.with_truth.tolist() if metric.needs == "truth" else [True] * len(batch.key)
         seen.note(name, "restored", metric, output.image.float(), prediction, batch, known)
@@ -406,7 +409,7 @@ def measure_good(run: Experiment, split: str, metrics: Mapping[str, Metric]) -> 
     seen = _Measured(chosen)
     for batch in run.images.scoring(there[0], gallery.evenly(run.images.good_sizes[there[0]], GOOD), name="b"):
         for name, metric in chosen.items():
-            seen.add(name, "good", _rows_of(name, metric, batch.image, None, batch))
+            seen.add(name, "good", rows_of(name, metric, batch.image, None, batch))
         seen.add_keys(batch)
     # Counts of an image, as those of beats, are no number that images could be nearer to each other by.
     seen.rows = {key: rows for key, rows in seen.rows.items() if rows.shape[1] == 1}

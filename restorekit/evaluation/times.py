@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restorekit.core.errors import DataError, RecipeError
+from restorekit.core.restorer import restore_checked
 from restorekit.core.tasks import Target, Task
 from restorekit.core.types import Batch, Metric
 from restorekit.evaluation.distances import distance, read_good
-from restorekit.evaluation.evaluate import all_metrics, defined, known_targets, targets
+from restorekit.evaluation.evaluate import all_metrics, defined, known_targets, rows_of, targets
 from restorekit.evaluation.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 from restorekit.io.files import write_text
 from restorekit.io.tables import CsvWriter
@@ -118,7 +119,7 @@ def _measure(run: Experiment, seen: _Measured, batch: Batch, times: Sequence[int
     image, restorer, task = batch.image, run.once, run.images.domains["a"].task
     seen.targets += targets(batch, task)
     for done in range(times[-1] + 1):
-        output = restorer.restore(image)
+        output = restore_checked(restorer, image)
         if done in times:
             prediction = output.prediction
             if prediction is not None and task.kind != "mask":
@@ -127,7 +128,9 @@ def _measure(run: Experiment, seen: _Measured, batch: Batch, times: Sequence[int
                 if metric.needs == "truth" and not bool(batch.with_truth.all()):
                     seen.lacking[name] = "the clean image is not known"
                 else:
-                    seen.rows.setdefault((name, done), []).append(metric.measure(image.float(), prediction, batch))
+                    seen.rows.setdefault((name, done), []).append(
+                        rows_of(name, metric, image.float(), prediction, batch)
+                    )
         image = output.image
 
 

@@ -14,7 +14,11 @@ from typing import Annotated, Any, NamedTuple
 from restorekit.core.errors import Place, PluginError, RecipeError, message_of
 from restorekit.core.parts import KINDS, PLURALS, Factory
 
-__all__ = ["Nested", "Option", "Part", "check_signature", "described", "make", "make_within", "split"]
+__all__ = ["NO_PART", "Nested", "Option", "Part", "check_signature", "described", "make", "make_within", "split"]
+
+
+NO_PART = "a part is a name, or a mapping with 'name' and options"
+"""The error of a value that names no part."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def split(spec: Any) -> tuple[str, dict[str, Any]]:
         return spec, {}
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         return spec["name"], {str(n): value for n, value in spec.items() if n != "name"}
-    raise ValueError("a part is a name, or a mapping with 'name' and options")
+    raise ValueError(NO_PART)
 
 
 def make(part: Part, values: dict[str, Any], held: dict[str, Any], *core: Any) -> Any:
@@ -140,6 +144,8 @@ def check_signature(part: Part) -> None:
             raise error(f"{name!r} belongs to the recipe and cannot be an option")
         if part.nested(name) is None and name not in hints:
             raise error(f"option {name!r} has no annotation; annotate it, e.g. `{name}: float = 1.0`")
+        if any(getattr(extra, "alias", None) for extra in typing.get_args(hints.get(name))):
+            raise error(f"option {name!r} has an alias; a recipe names an option as its factory does")
 
 
 def described(part: Part) -> list[Option]:

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from restorekit.core.errors import ErrorRecord, Place, unknown_record
 from restorekit.discovery.plugins import Plugins
-from restorekit.parts.part import split
+from restorekit.parts.part import NO_PART, split
 from restorekit.parts.registry import Parts
 from restorekit.parts.validation import explain
 from restorekit.recipes.layered import name_of
-from restorekit.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe, Train
+from restorekit.recipes.model import AnyRecipe, Audit, PartSpec, Recipe, RestorerRecipe, Train
 from restorekit.recipes.places import PART_PLACES, Resolved, held, named
 from restorekit.recipes.suggestions import did_you_mean, key_places, part_options
 from restorekit.recipes.upgrade import old_keys
@@ -62,6 +62,8 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     whole = data if recipe is None else recipe.model_dump()  # with the parts that it leaves out
     for place, kind in PART_PLACES.items():
         for at, spec in named(whole, place):
+            if name_of(spec) is None:
+                continue  # it names no part: an error of the model
             read = plugins.parts.read(kind, spec, at)
             found += [_option_error(one, options, known, data) for one in read.errors if one.place not in reported]
             if read.factory is not None:
@@ -150,6 +152,9 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[ErrorRecord]:
     for i, need in enumerate(needs):
         if not isinstance(need, str):
             continue  # an error of the model
+        if not need.strip():
+            yield ErrorRecord("is empty; name a distribution, such as restorekit-selfonn", "not-allowed", ("needs", i))
+            continue
         why = plugins.missing(need)
         if why:
             yield ErrorRecord(why, "not-installed", ("needs", i))
@@ -220,7 +225,8 @@ def _model_errors(
         elif kind == "missing":
             found = ErrorRecord("is missing and has no default", "missing")
         elif kind == "model_type":
-            text = f"takes a mapping with {', '.join(_keys(place, root))}"
+            part = issubclass(_model(place, root), PartSpec)
+            text = NO_PART if part else f"takes a mapping with {', '.join(_keys(place, root))}"
             found = ErrorRecord(text, "wrong-type", got=record.got, hint=_meant(place, record.got, root))
         elif kind == "value_error":
             found = ErrorRecord(record.message)

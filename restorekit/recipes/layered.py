@@ -249,12 +249,12 @@ def _spelled_out(place: Place, text: str) -> dict[str, Any]:
 
 def _set(layered: Layered, dotted: str, value: Any, origin: Origin) -> None:
     """Set one dotted path. Null removes a list's item; a part given by name becomes a mapping to take an option."""
-    steps = [int(s) if s.isdigit() else s for s in re.sub(r"\[(\d+)\]", r".\1", dotted).split(".")]
+    steps: list[str | int] = [*re.sub(r"\[(\d+)\]", r".\1", dotted).split(".")]
     node: Any = layered.data
     place: Place = ()
     for i, step in enumerate(steps):
         if isinstance(node, list):
-            step = _item(node, step, origin)
+            step = _item(node, str(step), origin)
         last = i == len(steps) - 1
         if last and isinstance(node, list) and value is None:
             del node[int(step)]
@@ -290,10 +290,10 @@ def _moved_up(origins: Mapping[Place, Origin], place: Place, gone: int) -> Itera
             yield (*place, int(at[depth]) - 1, *at[depth + 1 :]), origin
 
 
-def _item(items: list[Any], step: str | int, origin: Origin) -> int:
+def _item(items: list[Any], step: str, origin: Origin) -> int:
     names = numbered([name_of(item) or str(i) for i, item in enumerate(items)])  # as reports have it: cycle, cycle_2
-    if isinstance(step, int) and step < len(items):
-        return step
+    if step.isdecimal() and int(step) < len(items):
+        return int(step)
     if step in names:
         return names.index(step)
-    raise RecipeError(f"{origin}: {unknown('item', str(step), names)}")
+    raise RecipeError(f"{origin}: {unknown('item', step, names)}")

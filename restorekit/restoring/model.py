@@ -22,7 +22,7 @@ import restorekit
 from restorekit.core import nd
 from restorekit.core.errors import DataError, RestorekitError
 from restorekit.core.formats import Format
-from restorekit.core.restorer import Restorer
+from restorekit.core.restorer import Restorer, restore_checked
 from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, Translator
 from restorekit.io.intensity import Stored, as_array, require_depth, to_stored, to_unit
@@ -456,7 +456,7 @@ class Model(FileModel):
         def once(piece: Tensor) -> Tensor:
             nonlocal pictures
             with self.compute.running(restorer):
-                output = restorer.restore(piece, summary)
+                output = restore_checked(restorer, piece, summary)
             pictures = output.image.shape[1]
             predictions.append(None if self.task.kind == "mask" else output.prediction)
             if not masks or output.prediction is None:

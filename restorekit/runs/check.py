@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from restorekit.core.types import (
     Domain,
     Extra,
     Nets,
+    Output,
 )
 from restorekit.data.polarity import opened_leaves
 from restorekit.data.splits import SIDES, SideName
@@ -230,6 +231,9 @@ def _run_nets(
             return found
         image = torch.empty(shape)
         outputs = [net(image) for net in nets.translators()]
+        found = [*_image_errors(spec, outputs, image), *_least_errors(spec, nets)]
+        if found:
+            return found
         larger = nd.resize(image, [n * spec.data.scale for n in spec.data.size])
         for discriminator in nets.discriminators():
             discriminator(larger, larger) if discriminator.conditional else discriminator(larger)
@@ -240,11 +244,25 @@ def _run_nets(
     found += _evened_twice(spec, nets)
     found += [] if spec.nets.teacher else untrained_head(spec, nets, terms)  # a loss may read what is not here
     found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
-    found += _unpaired(spec, nets)
-    must = (*shape[:2], *spec.data.sizes["b"])
-    wrong = [output.image.shape for output in outputs if output.image.shape != must]
-    at = ("nets", "generator")
-    return found + [(at, f"makes {tuple(other)} of {shape}; must make {must}") for other in wrong]
+    return found + _unpaired(spec, nets)
+
+
+def _image_errors(spec: Recipe, outputs: Sequence[Output], image: Tensor) -> Iterator[Found]:
+    """Errors of what generators made of new images, and did to these."""
+    at, shape = ("nets", "generator"), tuple(image.shape)
+    must = f"{(*shape[:2], *spec.data.sizes['b'])} of float32"
+    for made in dict.fromkeys(_described(output.image) for output in outputs):  # both ways the same is one error
+        if made != must:
+            yield at, f"makes {made} of {shape}; must make {must}"
+    if image._version:  # the meta device has no numbers to compare
+        yield at, "changes the images that it gets; it must not: clone them first"
+
+
+def _described(made: object) -> str:
+    """Return shape and type of what a generator made, as text."""
+    if not isinstance(made, Tensor):
+        return f"a {type(made).__name__}"
+    return f"{tuple(made.shape)} of {str(made.dtype).removeprefix('torch.')}"
 
 
 def _size_errors(spec: Recipe, nets: Nets) -> Iterator[Found]:
@@ -262,6 +280,14 @@ def _size_errors(spec: Recipe, nets: Nets) -> Iterator[Found]:
         )
     elif generator.scale > 1 and nets.ba is not None:
         yield ("nets", "one_way"), "must be true with data.scale above 1: nothing makes images smaller"
+
+
+def _least_errors(spec: Recipe, nets: Nets) -> Iterator[Found]:
+    """The error of sizes that a generator takes, but not in evaluation, as restoring pads to its least."""
+    least = nets.ab.generator.least
+    if any(n < least for n in spec.data.size):
+        why = f"generator {spec.nets.generator.name!r} takes sizes of {least} or more; got {spec.data.size}"
+        yield ("data", "size"), why
 
 
 def _unpaired(spec: Recipe, nets: Nets) -> list[Found]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import CheckpointError
-from restorekit.core.restorer import Restorer
+from restorekit.core.restorer import Restorer, require_images
 from restorekit.core.types import Output, Translator
 
 __all__ = ["TrainedRestorer"]
@@ -82,6 +82,7 @@ class TrainedRestorer(Restorer):
         if not translate:
             return Output(image, raw=self._cropped(self.net.raw(padded, summary), image))
         output: Output = self.net(padded, summary)
+        require_images(type(self.net.generator).__name__, output.image, padded, self.scale)
         size = [n * self.scale for n in image.shape[2:]]
         cropped = nd.crop(output.image.float(), [0] * (image.ndim - 2), size)
         return Output(cropped, output.features, self._cropped(output.raw, image))

@@ -41,7 +41,10 @@ def step(run: Run, batches: Sequence[tuple[Batch, Batch]]) -> dict[str, Tensor]:
     _unfreeze_groups(run)
     with _reraise_oom(run), run.recipe.at("nets"), explain_norm_error():
         made = descend(run, "generator", passes) | descend(run, "discriminator", passes)
-        return made | descend_extra(run, passes)
+        made |= descend_extra(run, passes)
+    if not made:
+        raise TrainingError(f"step {run.step + 1}: no loss has a value, so nothing would learn; does each return one?")
+    return made
 
 
 def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:

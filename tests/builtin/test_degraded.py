@@ -112,3 +112,19 @@ def test_a_damaged_first_file_is_left_to_who_decides_about_it(tmp_path):
     assert made.load(1, rng()).image.shape == (1, 8, 8)
     with pytest.raises(DataError, match=r"1\.png"):
         made.load(0, rng())
+
+
+class Halving(Degradation):
+    """Halves an image in place."""
+
+    def draw(self, rng):
+        return {"halving": 1.0}
+
+    def apply(self, image, drawn, rng):
+        return image.mul_(0.5)
+
+
+def test_a_degradation_in_place_leaves_the_truth():
+    sample = make(degradation=lambda domain: Halving()).load(0, rng())
+    assert torch.equal(sample.truth, GOOD(None, "train").load(0, rng()).image)
+    assert torch.equal(sample.image, sample.truth * 0.5)

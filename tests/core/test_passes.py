@@ -215,3 +215,10 @@ def test_a_loss_of_another_shape_is_refused_and_not_broadcast(shape: tuple[int, 
         p.mean(PerImage(value, p.known("image", "a")) if known else [value])
     for good in (torch.ones(()), torch.ones(3)):
         assert p.mean(PerImage(good, p.known("image", "a")) if known else good) == 1
+
+
+@pytest.mark.parametrize("value", [0.5, 1, "1", {"x": torch.ones(())}])
+def test_a_loss_that_is_no_tensor_is_refused_by_its_type(value: object) -> None:
+    with pytest.raises(RecipeError, match=f"a loss must return a tensor.* got a {type(value).__name__}"):
+        passes([]).mean(value)  # type: ignore[arg-type]
+    assert passes([]).mean(one for one in [torch.ones(())]) == 1  # type: ignore[arg-type]

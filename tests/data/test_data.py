@@ -631,3 +631,42 @@ def test_a_carriage_return_in_a_name_makes_no_row_of_its_own(plugins: Plugins, s
     assert [row["path"] for row in rows] == ["train/1\r2.png", "train/3.png"] * 2
     write_text(tmp_path / "splits.csv", found.listing())
     assert splits.changes(tmp_path, found) == ""
+
+
+@pytest.mark.parametrize(
+    ("records", "named"),
+    [
+        ([Record("x"), Record("y"), Record("x")], "x: is the key of two images"),
+        ([Record(3)], "3: the key of a record must be text; got 3"),  # type: ignore[arg-type]
+        ([Record("x", group=3)], "x: the group of a record must be text; got 3"),  # type: ignore[arg-type]
+        ([Record("x", source=0.5)], "x: the source of a record must be text; got 0.5"),  # type: ignore[arg-type]
+        ([("x", 1)], r"must each be a Record; got \('x', 1\)"),
+    ],
+)
+def test_records_that_no_table_could_hold_are_refused(
+    spec: Spec, plugins: Plugins, records: list[Any], named: str
+) -> None:
+    def listed(root: Path | None, split: str) -> Dataset:
+        given = Given(torch.zeros(1, 16, 16))
+        given.records = records
+        return given
+
+    plugins.parts.discard("dataset", "listed")
+    plugins.parts.add("dataset", "listed", listed, owner="test")
+    with pytest.raises(DataError, match=rf"^data\.a: .*{named}"):
+        splits.opened(spec(data__a="listed"), plugins.parts)
+
+
+def test_what_is_no_sample_is_refused_by_name() -> None:
+    given = Given(torch.zeros(1, 4, 4))
+    given.sample = (torch.zeros(1, 4, 4), None)  # type: ignore[assignment]
+    with pytest.raises(DataError, match=r"^k: load must return a Sample; its dataset gives a tuple"):
+        splits.Side("a", given, (0,), Domain("a", 1, (4, 4))).load(0, 0)
+
+
+def test_a_truth_of_another_size_is_refused_and_not_stretched(spec: Spec, plugins: Plugins) -> None:
+    plugins.parts.discard("dataset", "smaller")
+    given = Given(torch.zeros(1, 16, 16), torch.zeros(1, 16, 15))
+    plugins.parts.add("dataset", "smaller", lambda root, split: given, owner="test")
+    with pytest.raises(DataError, match=r"^k: image and truth must agree in size.* 16x16 and 16x15"):
+        pairs(spec(data__a="smaller", data__b={"name": "toy", "side": "b", "classes": []}), plugins, 0, 1)

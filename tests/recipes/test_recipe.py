@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from restorekit import RecipeError, hookimpl, nd
-from restorekit.core.errors import ErrorRecord, Origin, dotted
+from restorekit.core.errors import ErrorRecord, Origin, Place, dotted
 from restorekit.core.parts import KINDS
 from restorekit.discovery.installed import Plugin
 from restorekit.discovery.plugins import Plugins
@@ -661,3 +661,27 @@ def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) ->
     old = json.loads(audited.model_dump_json())
     old["audit"]["judge"] = old["audit"].pop("classifier")
     assert recipe.resolved(old, "recipe.json", plugins) == audited
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ("evaluate.metrics=[[psnr]]", ("evaluate", "metrics", 0)),
+        ("losses=[3]", ("losses", 0)),
+        ("data.a=[]", ("data", "a")),
+        ("data.a.name=3", ("data", "a", "name")),
+        ("nets.generator={}", ("nets", "generator", "name")),
+        ("evaluate.baseline=3", ("evaluate", "baseline")),
+        ("needs=['']", ("needs", 0)),
+    ],
+)
+def test_what_names_no_part_is_one_error(errors: Errors, wrong: str, place: Place) -> None:
+    (found,) = errors(GOOD, wrong)
+    assert found.place == place
+
+
+def test_a_digit_is_a_number_of_a_list_alone(load: Load) -> None:
+    with pytest.raises(RecipeError, match="no item is called '²'"):
+        load(GOOD, "losses.².weight=1")
+    made = load(GOOD, "paper={'1': 0.5}", "paper.1=0.75")
+    assert made.paper == {"1": 0.75}

@@ -1,5 +1,6 @@
 """A recipe's parts are held against each other and against its images before anything is read or trained."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from restorekit.core.errors import Code, ErrorRecord, Origin, Place, RecipeError
-from restorekit.core.types import Batch
+from restorekit.core.types import Batch, Domain, Generator
 from restorekit.discovery.plugins import Plugins
 from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
@@ -284,3 +286,53 @@ def test_a_run_that_has_begun_is_loaded_though_parameters_never_learn(build_run:
     begun.save()
     again = build_run(nets__generator={"name": "late", "first": 4}, **LATE, train__steps=4)
     again.resume(checkpoints(again.folder)[-1])
+
+
+class Odd(Generator):
+    """A convolution whose images `change` makes something else of; where that is tanh, it changes what it gets."""
+
+    features = 1
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.conv, self.change = nn.Conv2d(1, 1, 3, padding=1), change
+
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        made = self.conv(image.mul_(0.5) if self.change is torch.tanh else image)
+        return made, made
+
+    def decode(self, state: Tensor) -> Any:
+        return self.change(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda made: made[..., 1:], r"makes \(2, 1, 16, 15\) of float32 of \(2, 1, 16, 16\)"),
+        (lambda made: made.long(), r"makes \(2, 1, 16, 16\) of int64"),
+        (lambda made: made.double(), r"makes \(2, 1, 16, 16\) of float64"),
+        (lambda made: (made,), "makes a tuple"),
+        (torch.tanh, "changes the images that it gets"),
+    ],
+)
+def test_what_a_generator_makes_is_held_against_its_contract(
+    spec: Spec, plugins: Plugins, change: Callable[[Tensor], Any], named: str
+) -> None:
+    plugins.parts.discard("generator", "odd")
+    plugins.parts.add("generator", "odd", lambda source, target: Odd(change), owner="test")
+    small = {"nets__generator": "odd", "nets__discriminator": None, "losses": ["cycle"], "data__batch": 2}
+    (error,) = errors(spec(**small), plugins)
+    assert error.place == ("nets", "generator")
+    assert re.search(named, error.message)
+
+
+def test_a_size_below_the_least_of_a_generator_is_refused(spec: Spec, plugins: Plugins) -> None:
+    def least(source: Domain, target: Domain) -> Generator:
+        made = Odd(torch.sigmoid)
+        made.least = 17
+        return made
+
+    plugins.parts.discard("generator", "least")
+    plugins.parts.add("generator", "least", least, owner="test")
+    made = spec(nets__generator="least", nets__discriminator=None, losses=["cycle"])
+    assert misfits(made, plugins) == [(("data", "size"), "does-not-fit")]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from restorekit import Batch, CheckpointError, DataError, Output, RecipeError, Restorer, load, write_image
+from restorekit import Batch, CheckpointError, DataError, Output, PluginError, RecipeError, Restorer, load, write_image
 from restorekit.core.errors import dotted
 from restorekit.data.text import number
 from restorekit.discovery.plugins import Plugins
@@ -392,3 +392,32 @@ def test_scores_over_a_baseline_are_those_of_the_run_less_those_of_the_baseline(
 def test_a_baseline_of_another_scale_is_refused(fitted: Callable[..., Any]) -> None:
     with pytest.raises(RecipeError, match=r"evaluate\.baseline"):
         fitted(evaluate={"metrics": ["psnr"], "baseline": {"name": "bicubic", "scale": 2}})
+
+
+class Careless(Restorer):
+    """Returns what `make` makes of images."""
+
+    def __init__(self, make: Callable[[Tensor], Any]) -> None:
+        self.make = make
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Any:
+        return self.make(image)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda image: image, "must return an Output; got a Tensor"),
+        (lambda image: Output(image.numpy()), "must make a tensor; got a ndarray"),
+        (lambda image: Output(image[..., 1:]), r"must make .*16\) of .*got .*15\)"),
+        (lambda image: Output(image.repeat(1, 3, 1, 1)), r"must make \(.*, 1, 16, 16\) of .*got \(.*, 3, 16, 16\)"),
+        (lambda image: Output((image + 1) * 127.5), r"must lie in \[-1, 1\]; got values to 2"),
+    ],
+)
+def test_what_is_no_restored_image_is_not_scored(
+    fitted: Callable[..., Any], make: Callable[[Tensor], Any], named: str
+) -> None:
+    run = fitted(restorer="identity")
+    run.part = Careless(make)
+    with pytest.raises(PluginError, match=f"^Careless: .*{named}"):
+        evaluate(run)

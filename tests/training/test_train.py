@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import Finished, Scored, Started, StepDone, Stepped, TrainingError
+from restorekit import Finished, Loss, Passes, Scored, Started, StepDone, Stepped, TrainingError
 from restorekit.discovery.plugins import load
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.run import Run
@@ -500,3 +500,14 @@ def test_too_little_memory_is_one_line(build_run: Build, monkeypatch: pytest.Mon
 def test_a_loss_that_has_no_hash_trains(build_run: Build) -> None:
     run = build_run(losses=["lsgan", "margin"])
     assert "generator.margin" in next(event.values for event in train(run) if isinstance(event, Stepped))
+
+
+def test_a_run_in_which_no_loss_has_a_value_is_stopped(build_run: Build) -> None:
+    class Forgotten(Loss):
+        def generator(self, p: Passes) -> None:
+            (p.ab.image - p.a.image).abs().mean()
+
+    run = build_run(losses=["identity"], nets__discriminator=None)
+    run.terms = [replace(run.terms[0], loss=Forgotten())]
+    with pytest.raises(TrainingError, match=r"^step 1: no loss has a value"):
+        list(train(run))
