@@ -54,7 +54,7 @@ class ClassMetric(Metric):
         """Return (B, 1 + classes): the target, and the probabilities `prediction` (B, classes).
 
         Raises:
-            DataError: if they are missing, of another width or not finite.
+            DataError: if they are missing, of another width, not finite or no probabilities.
         """
         key = batch.key[0]
         if prediction is None:
@@ -65,6 +65,9 @@ class ClassMetric(Metric):
         chances = prediction.detach().cpu().double()
         if not chances.isfinite().all():
             raise DataError(f"{key}: the prediction holds a value that is not finite; {self.name} does not fit it")
+        low, high = map(float, chances.aminmax())
+        if low < 0 or high > 1 + 1e-6:  # in float32 a softmax may be above 1 by rounding
+            raise DataError(f"{key}: {self.name} needs probabilities, from 0 to 1; got {low:.4g} to {high:.4g}")
         target = torch.full((len(chances),), UNLABELLED) if batch.target is None else batch.target.cpu()
         rows: NDArray[np.float64] = torch.cat((target.double()[:, None], chances), dim=1).numpy()
         return rows

@@ -122,6 +122,6 @@ def require_images(name: str, made: object, image: Tensor, scale: int) -> None:
     must = (*image.shape[:2], *(n * scale for n in image.shape[2:]))
     if tuple(made.shape) != must:
         raise PluginError(f"{name}: must make {must} of {tuple(image.shape)}; got {tuple(made.shape)}")
-    most = float(made.abs().max())
-    if most > max(FAR, float(image.abs().max())):
+    most, had = (float(one.detach().abs().max()) for one in (made, image))
+    if most > max(FAR, had):
         raise PluginError(f"{name}: images must lie in [-1, 1]; got values to {most:.3g}; end with tanh, or clamp them")

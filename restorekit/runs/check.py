@@ -236,11 +236,11 @@ def _run_nets(
             return found
         larger = nd.resize(image, [n * spec.data.scale for n in spec.data.size])
         for discriminator in nets.discriminators():
-            discriminator(larger, larger) if discriminator.conditional else discriminator(larger)
+            found += _score_errors(discriminator, larger)
     for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
         if net.head is not None:
             require_prediction(net.head, output.raw, domains[name], shape[0])
-    found = [*_extra_errors(spec, nets, {"a": image, "b": larger}, device)]
+    found += _extra_errors(spec, nets, {"a": image, "b": larger}, device)
     found += _evened_twice(spec, nets)
     found += [] if spec.nets.teacher else untrained_head(spec, nets, terms)  # a loss may read what is not here
     found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
@@ -280,6 +280,15 @@ def _size_errors(spec: Recipe, nets: Nets) -> Iterator[Found]:
         )
     elif generator.scale > 1 and nets.ba is not None:
         yield ("nets", "one_way"), "must be true with data.scale above 1: nothing makes images smaller"
+
+
+def _score_errors(discriminator: Discriminator, image: Tensor) -> Iterator[Found]:
+    """Errors of what a discriminator makes of images."""
+    scores = discriminator(image, image) if discriminator.conditional else discriminator(image)
+    for one in scores if isinstance(scores, list | tuple) else [scores]:
+        if not isinstance(one, Tensor) or tuple(one.shape[:2]) != (len(image), 1):
+            why = f"makes {_described(one)} of {tuple(image.shape)}; must make ({len(image)}, 1, ...), or several such"
+            yield ("nets", "discriminator"), why
 
 
 def _least_errors(spec: Recipe, nets: Nets) -> Iterator[Found]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from restorekit.core.errors import CheckpointError, Place
+from restorekit.core.errors import CheckpointError, Place, RecipeError
 from restorekit.core.types import (
     Nets,
     ParameterGroup,
@@ -210,9 +210,25 @@ def _optimizer(spec: Recipe, parts: Parts, place: Place, groups: Iterable[Parame
     plain = [{"params": [*g.parameters], "factor": g.factor, "first_step": g.first_step} for g in groups]
     with spec.at(*place):
         made: Optimizer = spec.part(parts, *place)(plain)
+        _require_groups(plain, made)
     for group in made.param_groups:
         group["base_lr"] = group["lr"] * group["factor"]
     return made
+
+
+def _require_groups(given: Iterable[Mapping[str, Any]], made: Optimizer) -> None:
+    """Require that an optimizer has every parameter, in groups that hold what they held besides.
+
+    Raises:
+        RecipeError: if not; a parameter that it lacks would never learn.
+    """
+    lost = {id(p) for group in given for p in group["params"]} - {id(p) for g in made.param_groups for p in g["params"]}
+    if lost:
+        raise RecipeError(
+            f"{type(made).__name__} must update every parameter that it is given; {len(lost)} are missing"
+        )
+    if any(not {"factor", "first_step"} <= group.keys() for group in made.param_groups):
+        raise RecipeError(f"{type(made).__name__} must be made of parameter groups, with what they hold besides")
 
 
 def schedules(
@@ -238,9 +254,21 @@ def schedules(
 
 
 def _from(start: int, part: Callable[[int], Schedule], steps: int) -> Schedule:
-    """Return a schedule over the steps from `start` on."""
+    """Return a schedule over the steps from `start` on.
+
+    Raises:
+        RecipeError: now or when it is called, if it gives no share of the full rate.
+    """
     made = part(steps - start)
-    return lambda step: made(step - start)
+
+    def share(step: int) -> float:
+        got: object = made(step - start)
+        if not isinstance(got, int | float) or not 0 <= got <= 1:
+            raise RecipeError(f"a schedule gives a share of the full rate, from 0 to 1; of step {step} got {got!r}")
+        return float(got)
+
+    share(start)  # so that most errors are found before the training
+    return share
 
 
 def _differ(one: Schedule, other: Schedule, steps: int) -> bool:

@@ -132,6 +132,7 @@ def test_what_cannot_be_scored_is_named():
         (None, "no prediction"),
         (torch.zeros(2, 3), "2 classes"),
         (torch.full((2, 2), math.nan), "finite"),
+        (torch.tensor([[-2.0, 3.0], [1.0, 0.0]]), "probabilities.* -2 to 3"),
     ]:
         with pytest.raises(DataError, match=named):
             metric.measure(torch.zeros(2, 1, 8, 8), prediction, Batch(torch.zeros(1), ("x", "y"), torch.tensor([0, 1])))

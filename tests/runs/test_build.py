@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from restorekit.core.errors import Code, ErrorRecord, Origin, Place, RecipeError
-from restorekit.core.types import Batch, Domain, Generator
+from restorekit.core.types import Batch, Discriminator, Domain, Generator
 from restorekit.discovery.plugins import Plugins
 from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
@@ -336,3 +337,68 @@ def test_a_size_below_the_least_of_a_generator_is_refused(spec: Spec, plugins: P
     plugins.parts.add("generator", "least", least, owner="test")
     made = spec(nets__generator="least", nets__discriminator=None, losses=["cycle"])
     assert misfits(made, plugins) == [(("data", "size"), "does-not-fit")]
+
+
+class Scoring(Discriminator):
+    """A convolution of whose scores `change` makes something else."""
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.conv, self.change = nn.Conv2d(1, 1, 3), change
+
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Any:
+        return self.change(self.conv(image))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [torch.flatten, torch.mean, lambda scores: None, lambda scores: [scores[:, 0]], lambda scores: {"y": scores}],
+)
+def test_what_a_discriminator_makes_is_held_against_its_contract(
+    spec: Spec, plugins: Plugins, change: Callable[[Tensor], Any]
+) -> None:
+    plugins.parts.discard("discriminator", "scoring")
+    plugins.parts.add("discriminator", "scoring", lambda domain: Scoring(change), owner="test")
+    assert {*misfits(spec(nets__discriminator="scoring"), plugins)} == {(("nets", "discriminator"), "does-not-fit")}
+    several = Scoring(lambda made: [made, made[..., 0, 0]])
+    plugins.parts.discard("discriminator", "scoring")
+    plugins.parts.add("discriminator", "scoring", lambda domain: several, owner="test")
+    check(spec(nets__discriminator="scoring"), plugins.parts)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (
+            lambda groups: SGD([{**g, "params": g["params"][1:]} for g in groups]),
+            "SGD must update every .* missing",
+        ),
+        (
+            lambda groups: SGD([p for g in groups for p in g["params"]]),
+            "SGD must be made of parameter groups",
+        ),
+    ],
+)
+def test_an_optimizer_that_loses_parameters_or_their_groups_is_refused(
+    build_run: Callable[..., Run], plugins: Plugins, make: Callable[[Any], Any], named: str
+) -> None:
+    def losing(groups: Any) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = make(groups)
+        return made
+
+    plugins.parts.discard("optimizer", "losing")
+    plugins.parts.add("optimizer", "losing", losing, owner="test")
+    with pytest.raises(RecipeError, match=rf"train\.optimizer: {named}"):
+        build_run(train__optimizer={"name": "losing"})
+
+
+@pytest.mark.parametrize("share", [-0.5, 1.5, float("nan"), "x", None])
+def test_a_schedule_that_gives_no_share_is_refused(build_run: Callable[..., Run], plugins: Plugins, share: Any) -> None:
+    plugins.parts.discard("schedule", "sharing")
+    plugins.parts.add("schedule", "sharing", lambda steps: lambda step: share if step else 1.0, owner="test")
+    with pytest.raises(RecipeError, match=r"share of the full rate, from 0 to 1; of step 1 got"):
+        list(train(build_run(train__schedule={"name": "sharing"})))
+    plugins.parts.discard("schedule", "sharing")
+    plugins.parts.add("schedule", "sharing", lambda steps: lambda step: share, owner="test")
+    with pytest.raises(RecipeError, match=r"train\.schedule: .*of step 0 got"):
+        build_run(folder="again", train__schedule={"name": "sharing"})
