@@ -41,10 +41,7 @@ def step(run: Run, batches: Sequence[tuple[Batch, Batch]]) -> dict[str, Tensor]:
     _unfreeze_groups(run)
     with _reraise_oom(run), run.recipe.at("nets"), explain_norm_error():
         made = descend(run, "generator", passes) | descend(run, "discriminator", passes)
-        made |= descend_extra(run, passes)
-    if not made:
-        raise TrainingError(f"step {run.step + 1}: no loss has a value, so nothing would learn; does each return one?")
-    return made
+        return made | descend_extra(run, passes)
 
 
 def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:
@@ -146,11 +143,13 @@ class Unfinite:
             self._first[name] = torch.where((first == 0) & ~value.isfinite(), step, first)
 
     def check(self, run: Run) -> None:
-        """Stop the run if a loss was not finite.
+        """Stop the run if a loss was not finite, or none ever had a value: one batch may have no image that counts.
 
         Raises:
             TrainingError: naming the losses, the first step, and the last checkpoint.
         """
+        if not self._first:
+            raise TrainingError(f"step {run.step}: no loss has had a value, so nothing learns; does each return one?")
         found = {name: int(first) for name, first in self._first.items()}
         wrong = {name: step for name, step in found.items() if step}
         if wrong:
