@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from restorekit.core.errors import CheckpointError, PluginError
 from restorekit.core.types import Batch, Output
 
-__all__ = ["FAR", "Restorer", "require_images", "restore_checked"]
+__all__ = ["FAR", "Restorer", "require_images", "require_range", "restore_checked"]
 
 FAR = 1.5
 """Values of images beyond -FAR and FAR are not of [-1, 1]; interpolation takes values beyond it by less than that."""
@@ -93,26 +93,37 @@ class Restorer(ABC):
 
 
 def restore_checked(
-    restorer: Restorer, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None
+    restorer: Restorer,
+    image: Tensor,
+    summary: Tensor | None = None,
+    rng: torch.Generator | None = None,
+    *,
+    learning: bool = False,
 ) -> Output:
     """Return what a restorer makes of images, whose arguments are those of `Restorer.restore`.
 
+    Args:
+        restorer: the restorer.
+        image: images (B, C, *S).
+        summary: of whole images.
+        rng: for random numbers.
+        learning: its networks are being trained, and their values may run away: training health finds that.
+
     Raises:
-        PluginError: if that is no `Output`, or its images are not as `require_images` states.
+        PluginError: if that is no `Output`, or its images are not as `require_images` and `require_range` state.
     """
     output = restorer.restore(image, summary, rng)
     name = type(restorer).__name__
     if not isinstance(output, Output):
         raise PluginError(f"{name}: restore must return an Output; got a {type(output).__name__}")
     require_images(name, output.image, image, restorer.scale)
+    if not learning:
+        require_range(name, output.image, image)
     return output
 
 
 def require_images(name: str, made: object, image: Tensor, scale: int) -> None:
-    """Require that what is made of images (B, C, *S) are images (B, C, *scale*S) in [-1, 1].
-
-    Values that are not finite pass: who scores or writes an image refuses them, and names it. Values as far beyond the
-    range as those of the images are no error of what kept them.
+    """Require that what is made of images (B, C, *S) are images (B, C, *scale*S).
 
     Raises:
         PluginError: naming what made them, what was got and what is allowed.
@@ -122,6 +133,17 @@ def require_images(name: str, made: object, image: Tensor, scale: int) -> None:
     must = (*image.shape[:2], *(n * scale for n in image.shape[2:]))
     if tuple(made.shape) != must:
         raise PluginError(f"{name}: must make {must} of {tuple(image.shape)}; got {tuple(made.shape)}")
+
+
+def require_range(name: str, made: Tensor, image: Tensor) -> None:
+    """Require that images which are made of others lie in [-1, 1].
+
+    Values that are not finite pass: who scores or writes an image refuses them, and names it. Values as far beyond the
+    range as those of the images are no error of what kept them.
+
+    Raises:
+        PluginError: naming what made them, and the farthest value.
+    """
     most, had = (float(one.detach().abs().max()) for one in (made, image))
     if most > max(FAR, had):
         raise PluginError(f"{name}: images must lie in [-1, 1]; got values to {most:.3g}; end with tanh, or clamp them")

@@ -148,11 +148,11 @@ def rows_of(name: str, metric: Metric, image: Tensor, prediction: Tensor | None,
     return rows.astype(np.float64, copy=False)
 
 
-def restored(run: Experiment, batch: Batch) -> Output:
-    """Return the restored images of a batch, (B, C, *scale*S), and the predictions."""
+def restored(run: Experiment, batch: Batch, *, learning: bool = False) -> Output:
+    """Return the restored images of a batch, (B, C, *scale*S), and the predictions; see `restore_checked`."""
     # Random restorers draw by the names of the images alone.
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "restore", *batch.key))
-    return restore_checked(run.restorer, batch.image, batch.summary, rng)
+    return restore_checked(run.restorer, batch.image, batch.summary, rng, learning=learning)
 
 
 def enlarged(image: Tensor, like: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ def check_metrics_early(run: Experiment) -> None:
     with run.evaluating():
         for batch in run.images.scoring(there[0], [0]) if there else ():
             moved = batch.to(run.engine.device)
-            _measure_batch(run, seen, moved, restored(run, moved), before=True)
+            _measure_batch(run, seen, moved, restored(run, moved, learning=True), before=True)
 
 
 def all_metrics(run: Experiment) -> dict[str, Metric]:
@@ -320,7 +320,7 @@ def _shown(run: Experiment, split: str, at: Sequence[int]) -> list[dict[str, Any
     with run.evaluating():
         for batch in run.images.scoring(split, at):
             moved = batch.to(run.engine.device)
-            shown += _rows(run, moved, restored(run, moved))
+            shown += _rows(run, moved, restored(run, moved, learning=True))
     return shown
 
 
