@@ -55,7 +55,7 @@ class RunFolder:
             self.missing[name] = f"cannot be read: {error}"
         else:
             if isinstance(found, dict):
-                made: Json = present_names(found)
+                made: Json = present_names(found) if name.startswith("scores/") else found
                 return made
             self.missing[name] = "holds no mapping"
         return {}

@@ -58,7 +58,10 @@ def read_weights(spec: Recipe) -> Tensors:
     if unused:
         why = f"no name in {path} begins with {unused[0]!r}; the first is {min(found)!r}"
         raise IncompatibleRecipeError(spec, ((*AT, "map"), why))
-    return _mapped(spec, wanted, found)
+    made = _mapped(spec, wanted, found)
+    if not made:
+        raise IncompatibleRecipeError(spec, ((*AT, "map"), f"leaves out all {len(found)} tensors of {path}"))
+    return made
 
 
 @contextmanager

@@ -577,6 +577,7 @@ def test_weights_that_do_not_fit_are_named(build_run: Build, tmp_path: Path) -> 
         ({"file": str(file), "map": {"modle.": "ab.generator."}}, r"nets\.weights\.map: .*'modle\.'"),
         ({"file": str(file), "map": {"model.": "ab.", "extra.": None}}, r"nets\.weights: .*ab\."),
         (str(tmp_path / "none.pth"), r"none\.pth"),
+        ({"file": str(file), "map": {"model.": None, "extra.": None}, "partial": True}, r"nets\.weights\.map: .*all"),
     ]
     for weights, match in wanted:
         with pytest.raises(RecipeError, match=match):
